@@ -1,0 +1,34 @@
+"""Options of the backbone room."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from mtl_cli.options import Count, Option, Share, Table
+
+
+class Mlp(Option, tag="mlp"):
+    """Fully connected layers with ReLU, each a stage; flattens its input."""
+
+    hidden: Annotated[list[Count], Meta(min_length=1, description="width of each layer")]
+    dropout: Annotated[Share, Meta(description="share of hidden units dropped")]
+
+
+class Cnn(Option, tag="cnn"):
+    """A small, fast convolutional network: each stage halves the image and doubles the channels."""
+
+    channels: Annotated[Count, Meta(description="channels of the first stage")]
+    depth: Annotated[Count, Meta(description="number of stages")]
+    norm: Annotated[Literal["batch", "none"], Meta(description="normalisation after each convolution")]
+
+
+class Resnet18Cifar(Option, tag="resnet18_cifar"):
+    """ResNet-18 with a 3x3 stem and no first pooling, for images of about 32x32 (He 2016)."""
+
+
+BACKBONES = Table(
+    "backbone",
+    (Mlp, "mtl_cli.backbones.mlp:MlpBackbone"),
+    (Cnn, "mtl_cli.backbones.cnn:CnnBackbone"),
+    (Resnet18Cifar, "mtl_cli.backbones.resnet:Resnet18CifarBackbone"),
+)

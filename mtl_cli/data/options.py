@@ -1,0 +1,62 @@
+"""Options of the data room: where inputs and labels come from, and how they are split."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from mtl_cli.options import Count, Index, Option, Share, Table
+
+
+class ImageSource(Option):
+    """What every source of images has: its augmentation, one draw for each sample and epoch."""
+
+    crop: Annotated[Index, Meta(description="pixels of black border that a random crop may reach into; 0: none")]
+    flip: Annotated[bool, Meta(description="flip left to right, half of the time")]
+
+
+class Digits(ImageSource, tag="digits"):
+    """scikit-learn's 1,797 handwritten digits, 8x8, grey; no download (Alpaydin and Kaynak 1998)."""
+
+    test: Annotated[Share, Meta(description="share kept for test")]
+
+
+class Cifar10(ImageSource, tag="cifar10"):
+    """CIFAR-10: torchvision's layout, or a folder or zip of train/<class>/* and test/<class>/* (Krizhevsky 2009)."""
+
+    path: Annotated[str | None, Meta(description="file or folder below data_dir; null: the usual places")]
+
+
+class ImageFolder(ImageSource, tag="image_folder"):
+    """A folder or zip of images as train/<class>/* and test/<class>/*."""
+
+    path: Annotated[str, Meta(description="the folder or zip file, below data_dir or absolute")]
+    size: Annotated[Count | None, Meta(description="side in pixels to resize to; null: all are of one size")]
+    colour: Annotated[bool, Meta(description="three channels; false: grey")]
+
+
+class Mnist(ImageSource, tag="mnist"):
+    """MNIST or Fashion-MNIST in torchvision's layout, 28x28, grey (LeCun 1998; Xiao 2017)."""
+
+    variant: Annotated[Literal["MNIST", "FashionMNIST"], Meta(description="which of the two, the folder in data_dir")]
+
+
+SOURCES = Table(
+    "source",
+    (Digits, "mtl_cli.data.digits:DigitsSource"),
+    (Cifar10, "mtl_cli.data.cifar10:Cifar10Source"),
+    (ImageFolder, "mtl_cli.data.image_folder:ImageFolderSource"),
+    (Mnist, "mtl_cli.data.mnist:MnistSource"),
+)
+
+
+class DataOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the data of a task set is found, split and shortened."""
+
+    seed: Annotated[Index, Meta(description="decides splits and synthesis, and nothing else")]
+    limit: Annotated[Count | None, Meta(description="keep so many samples of each part's train and test; null: all")]
+    validation: Annotated[Share, Meta(description="share of train that selects the best epoch")]
+    download: Annotated[bool, Meta(description="fetch what is missing, where its source can")]
+    statistics: Annotated[
+        Literal["part", "shared"], Meta(description="running statistics of batch norm: one set a part, or one for all")
+    ]
+    parts: Annotated[dict[str, Option], Meta(description="part -> source: tasks of one part share their input")]

@@ -1,0 +1,31 @@
+"""Options of the sharing room."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from mtl_cli.options import Option, Positive, Table
+
+
+class Hard(Option, tag="hard"):
+    """One backbone for all tasks, a head for each (Caruana 1997)."""
+
+
+class Independent(Option, tag="independent"):
+    """A backbone for each task, nothing shared: the single-task reference in one run."""
+
+
+class CrossStitch(Option, tag="cross_stitch"):
+    """A backbone for each task; learned linear mixtures of their features after every stage (Misra 2016)."""
+
+    same: Annotated[float, Meta(ge=0, le=1, description="a network's own share at the start; the others get the rest")]
+    per_channel: Annotated[bool, Meta(description="a mixture for each channel; false: one a stage")]
+    lr_factor: Annotated[Positive, Meta(description="learning rate of the mixtures, relative to the network's")]
+
+
+SHARINGS = Table(
+    "sharing",
+    (Hard, "mtl_cli.sharing.hard:HardSharing"),
+    (Independent, "mtl_cli.sharing.independent:IndependentSharing"),
+    (CrossStitch, "mtl_cli.sharing.cross_stitch:CrossStitchSharing"),
+)
