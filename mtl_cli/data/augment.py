@@ -1,0 +1,130 @@
+"""Whole batches, cropped, flipped and scaled on the device where they lie.
+
+Every sample has draws of its own, a pure function of (seed, epoch, sample index): the same in any batch, in any
+order, on any device, and after a resume.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mtl_cli.data.base import Preparation
+from mtl_cli.draws import seed_of
+
+CHUNK = 1024
+BITS = 21
+"""Bits of one hash that decide one offset; three draws fit in 63."""
+
+
+def prepare(raw: Tensor, preparation: Preparation) -> Tensor:
+    """The model's inputs: (raw - mean) / std, by channel or by column.
+
+    Shapes: raw (B, C, H, W) uint8, or (B, D) float32 -> the same shape, float32
+    """
+    mean, std = _scale(preparation, raw.ndim, raw.device)
+    return raw.to(torch.float32, copy=True).sub_(mean).div_(std)
+
+
+def augmented(raw: Tensor, preparation: Preparation, index: Tensor, seed: int, epoch: int) -> Tensor:
+    """The model's inputs in training: each image cropped and flipped by its own draws, then scaled.
+
+    The crop is a window of the image's size at a random place of the image with a border of `crop` pixels that are
+    zero in raw units, which is black.
+
+    Args:
+        raw: a batch; vectors are scaled only.
+        preparation: mean, deviation, crop and flip.
+        index: of each sample in its data set, which names its draws; on raw's device.
+        seed: of the run.
+        epoch: the draws' other name.
+    Shapes: raw (B, C, H, W) uint8 or (B, D) float32, index (B,) int64 -> raw's shape, float32
+    """
+    if raw.ndim == 2 or not (preparation.crop or preparation.flip):
+        return prepare(raw, preparation)
+    draws = hashed(index, seed_of(seed, "augment", epoch))
+    return prepare(_window(raw, preparation, draws), preparation)
+
+
+def hashed(index: Tensor, seed: int) -> Tensor:
+    """63 random bits for each index: the splitmix64 generator with state seed + index.
+
+        z = seed + (index + 1) 0x9E3779B97F4A7C15
+        z = (z ^ z >> 30) 0xBF58476D1CE4E5B9;  z = (z ^ z >> 27) 0x94D049BB133111EB;  z ^ z >> 31
+
+    Shapes: index (B,) int64 -> (B,) int64, not negative
+    Note: torch has no unsigned shift of 64 bits, so the sign's copies are masked away; the top bit is dropped.
+    Source: Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
+    """
+    z = (index + 1) * _signed(0x9E3779B97F4A7C15) + seed
+    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
+    return (z ^ _shifted(z, 31)) & (2**63 - 1)
+
+
+def _shifted(z: Tensor, bits: int) -> Tensor:
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
+
+
+def _window(raw: Tensor, preparation: Preparation, draws: Tensor) -> Tensor:
+    """Each image's window, mirrored where its draw says so, by one gather over the bordered batch."""
+    batch, channels, height, width = raw.shape
+    crop = preparation.crop
+    offsets = 2 * crop + 1
+    down = (draws & (2**BITS - 1)) * offsets >> BITS
+    right = (draws >> BITS & (2**BITS - 1)) * offsets >> BITS
+    mirrored = (draws >> 2 * BITS & 1).bool() & preparation.flip
+    across = torch.arange(width, device=raw.device)
+    columns = right[:, None] + torch.where(mirrored[:, None], width - 1 - across, across)
+    rows = down[:, None] + torch.arange(height, device=raw.device)
+    places = rows[:, :, None] * (width + 2 * crop) + columns[:, None, :]
+    bordered = pad(raw, (crop, crop, crop, crop)).flatten(2)
+    index = places.view(batch, 1, -1).expand(-1, channels, -1)
+    return bordered.gather(2, index).view(raw.shape)
+
+
+@lru_cache(maxsize=64)
+def _scale(preparation: Preparation, ndim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, shaped to broadcast; kept, as sending them with each batch would wait for the device."""
+    shape = (-1, 1, 1) if ndim == 4 else (-1,)
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=device).view(shape)
+        for values in (preparation.mean, preparation.std)
+    )
+    return mean, std
+
+
+def fit_preparation(inputs: Tensor, crop: int, flip: bool) -> Preparation:  # noqa: FBT001
+    """The preparation whose mean and deviation are those of train's inputs, by channel or by column, in raw units.
+
+    Summed in chunks in float64; the deviation of what never changes is 1.
+
+    Args:
+        inputs: of train, at least one sample.
+        crop: pixels of border that a crop may reach into; 0 for vectors.
+        flip: whether to mirror half of the images; false for vectors.
+    Shapes: inputs (N, C, H, W) uint8 or (N, D) float32
+    Raises: ValueError: vectors cannot be cropped or flipped; there is no sample.
+    """
+    if inputs.ndim == 2 and (crop or flip):
+        raise ValueError(f"crop and flip are for images, (N, C, H, W). Found inputs of shape {tuple(inputs.shape)}")
+    if len(inputs) == 0:
+        raise ValueError("the training part should have at least one sample. Found 0")
+    across = (0, 2, 3) if inputs.ndim == 4 else (0,)
+    items = inputs.numel() // inputs.shape[1]
+    shape = (-1, 1, 1) if inputs.ndim == 4 else (-1,)
+    mean = torch.stack([chunk.double().sum(across) for chunk in inputs.split(CHUNK)]).sum(0) / items
+    squares = [(chunk.double() - mean.view(shape)).square_().sum(across) for chunk in inputs.split(CHUNK)]
+    std = (torch.stack(squares).sum(0) / items).sqrt()
+    return Preparation(
+        mean=tuple(mean.tolist()),
+        std=tuple(value if value > 0 and math.isfinite(value) else 1.0 for value in std.tolist()),
+        crop=crop,
+        flip=flip,
+    )

@@ -1,0 +1,91 @@
+"""Which samples go where: a seeded subset, and a validation part carved from train."""
+
+from typing import TypeVar
+
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from mtl_cli.data.base import MISSING, Column, PartData, Samples
+from mtl_cli.draws import generator, seed_of
+
+D = TypeVar("D", Samples, PartData)
+
+
+def take(data: D, index: Tensor) -> D:
+    """The samples at `index`, in that order."""
+    if isinstance(data, Samples):
+        columns = {name: Column(column.values[index], column.classes) for name, column in data.columns.items()}
+        return Samples(data.inputs[index], columns)
+    return PartData(data.inputs[index], {task: target[index] for task, target in data.targets.items()})
+
+
+def limit(samples: Samples, n: int | None, seed: int, *words: str) -> Samples:
+    """At most `n` of the samples, drawn at random and kept in their order; all of them for None.
+
+    Args:
+        n: how many to keep.
+        seed: of the data.
+        words: name the draw, such as the part and train or test.
+    """
+    count = len(samples.inputs)
+    if n is None or n >= count:
+        return samples
+    chosen = torch.randperm(count, generator=generator(seed, "limit", *words))[:n]
+    return take(samples, chosen.sort().values)
+
+
+def carve(strata: list[Tensor], count: int, share: float, seed: int, part: str) -> tuple[Tensor, Tensor]:
+    """Divides `count` samples in two, alike in the joint label of several tasks.
+
+    Each joint label has its share in the second, to within one sample. A joint label too rare for one sample there
+    falls back to the first task's label, among the rare ones; what is still too rare is pooled. A missing label is
+    a label of its own here.
+
+    Args:
+        strata: each classification-like task's targets, (count,), the first task first; none: a plain random split.
+        count: of samples.
+        share: of the second, in [0, 1); above 0, both have at least one sample where there are two.
+        seed: of the data.
+        part: its name, which names the draw.
+    Shapes: -> (count - n,) and (n,), int64 indices, ascending
+    """
+    n = min(max(round(count * share), 1), count - 1) if share > 0 and count > 1 else 0
+    everything = torch.arange(count)
+    if n == 0:
+        return everything, everything[:0]
+    groups = _groups(strata, min(n, count - n)) if strata else torch.zeros(count, dtype=torch.long)
+    first, second = train_test_split(
+        everything.numpy(),
+        test_size=n,
+        random_state=seed_of(seed, "carve", part) % 2**32,
+        stratify=groups.numpy() if len(groups.unique()) > 1 else None,
+    )
+    return torch.from_numpy(first).sort().values, torch.from_numpy(second).sort().values
+
+
+def _groups(strata: list[Tensor], few: int) -> Tensor:
+    """The stratum of each sample, each with room among the `few` of the smaller side. Shape: (N,)"""
+    labels = torch.stack([_whole(target) for target in strata], dim=1)
+    joint = labels.unique(dim=0, return_inverse=True)[1]
+    first = labels[:, 0].unique(return_inverse=True)[1] + len(labels)
+    pool = torch.full_like(first, 2 * len(labels))
+    groups = torch.where(_rare(joint, few), first, joint)
+    groups = torch.where(_rare(groups, few), pool, groups)
+    if _rare(groups, few).any():
+        groups = torch.where(groups == pool, groups.mode().values, groups)
+    return groups
+
+
+def _rare(groups: Tensor, few: int) -> Tensor:
+    """Whether each sample's group is too small for one sample on the smaller side. Shapes: (N,) -> (N,) bool"""
+    _, inverse, sizes = groups.unique(return_inverse=True, return_counts=True)
+    rare: Tensor = sizes * few < len(groups)
+    return rare[inverse]
+
+
+def _whole(target: Tensor) -> Tensor:
+    """Integer labels, with MISSING for NaN. Shapes: (N,) -> (N,) int64"""
+    if target.is_floating_point():
+        return torch.where(target.isnan(), torch.full_like(target, MISSING), target).long()
+    return target.long()
