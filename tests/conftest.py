@@ -1,0 +1,44 @@
+"""Every test computes on one thread and keeps its runs, caches and data to itself."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Before any test imports torch, here or in a process of its own: tests share the cores.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"
+
+settings.register_profile("mtl", deadline=None, derandomize=True)
+settings.load_profile("mtl")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remembers where real data lies before each test's own folder hides it."""
+    config.stash[REAL_DATA] = os.environ.get("MTL_DATA")
+
+
+REAL_DATA = pytest.StashKey[str | None]()
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("runs", "cache", "data"):
+        monkeypatch.setenv(f"MTL_{name.upper()}", str(tmp_path / name))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def real_data(request: pytest.FixtureRequest) -> Path:
+    """The folder that MTL_DATA named when the tests began; a test that asks for it is skipped without one."""
+    folder = request.config.stash[REAL_DATA]
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real data: set MTL_DATA to a folder of data sets")
+    return Path(folder)
