@@ -49,7 +49,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || $(PYTHON) -m venv --clear --without-pip .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet $(UV) || \
 	    $(PYTHON) -m pip --python $(BIN)/python install --quiet $(UV)
-	@echo 'setting up .venv (torch alone is 500 MB to fetch the first time) ...'
+	@echo 'setting up .venv; the first time this fetches torch, some 2 GB ...'
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(READY)
