@@ -1,16 +1,21 @@
-"""What a task is: a target, a head's output, a loss, metrics; and the state that train fits for it."""
+"""What a task is: a target, a head's output, a loss, metrics; and what is read off the training targets for it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from msgspec import Struct
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mtl_cli.data.base import Column, labelled
-from mtl_cli.tasks.options import METRICS, TaskOption
+from mtl_cli.backbones.base import Features
+from mtl_cli.data.base import Column
+from mtl_cli.tasks.options import METRICS, LossOption, TaskOption
+
+
+def slot(task: str) -> str:
+    """The key under which a module keeps what belongs to one task: never the name of an attribute of it."""
+    return f"task:{task}"
 
 
 class Fitted(Struct, frozen=True):
@@ -18,7 +23,7 @@ class Fitted(Struct, frozen=True):
 
     classes: their names, in the order of the outputs; empty for a regression.
     mean, std: of a regression's target; 0 and 1 otherwise.
-    class_weights: one a class, or empty for equal ones.
+    class_weights: one a class; empty for equal ones.
     constants: for each metric, the constant output that does best on train.
     """
 
@@ -26,22 +31,38 @@ class Fitted(Struct, frozen=True):
     mean: float
     std: float
     class_weights: tuple[float, ...]
-    constants: dict[str, tuple[float, ...]]
+    constants: Mapping[str, tuple[float, ...]]
+
+
+class Head(nn.Module, ABC):
+    """Features of one task to its output; built from (option, spec, width, its key in the configuration).
+
+    Raises: ConfigError: the spec lacks what the head reads.
+    """
+
+    @abstractmethod
+    def forward(self, features: Features) -> Tensor:
+        """Shapes: Features of (B, ...) -> (B, width)."""
 
 
 class Loss(nn.Module, ABC):
-    """A loss that is summed over the labelled items; its mean is `forward` over `count`."""
+    """A loss summed over the labelled items; built from (option, class weights)."""
 
     gaussian: ClassVar[bool] = False
-    """Whether the loss is the squared error of a Gaussian, which uw weighs by 1 / (2 sigma^2)."""
+    """Whether it is the squared error of a Gaussian."""
+
+    def __init__(self, option: LossOption, class_weights: tuple[float, ...]) -> None:
+        super().__init__()
+        self.option = option
+        self.class_weights = class_weights
 
     @abstractmethod
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """The sum over labelled items, a scalar."""
+        """The sum over labelled items. Shapes: (B, width), (B,) -> ()"""
 
     @abstractmethod
     def count(self, target: Tensor) -> Tensor:
-        """What the sum is divided by: labelled items, or the sum of their class weights."""
+        """What the sum is divided by: labelled items, or the sum of their class weights. Shapes: (B,) -> ()"""
 
 
 class Task(ABC):
@@ -53,33 +74,45 @@ class Task(ABC):
         self.fitted = fitted
         self.loss = loss
 
+    @staticmethod
+    @abstractmethod
+    def encode(name: str, column: Column) -> tuple[Tensor, tuple[str, ...]]:
+        """A column as this kind's targets (N,) and class names.
+
+        Raises: ConfigError: the column does not fit the kind.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def fit(name: str, option: TaskOption, target: Tensor, classes: tuple[str, ...]) -> Fitted:
+        """Reads off the training targets what the task needs to know.
+
+        Raises: ConfigError: train has no label, or class weights do not fit.
+        """
+
     @property
     @abstractmethod
     def width(self) -> int:
         """Numbers that the head puts out for each sample."""
 
     @abstractmethod
-    def loss_sum(self, output: Tensor, target: Tensor) -> Tensor:
-        """The loss summed over labelled items. Shapes: output (B, width), target (B,) -> ()"""
-
-    @abstractmethod
     def prediction(self, output: Tensor) -> Tensor:
-        """What metrics look at, in the target's own units. Shapes: (B, width) -> (B, ...)"""
+        """What metrics look at, in the target's own unit. Shapes: (B, width) -> (B,)"""
 
     @abstractmethod
     def metric(self, name: str) -> Metric:
-        """A fresh torchmetrics metric of that name."""
+        """A fresh torchmetrics metric."""
 
-    @abstractmethod
-    def best_constant(self, name: str) -> Tensor:
-        """The constant output, fitted on train, that the metric's skill is measured from. Shape: (width,)"""
+    def loss_sum(self, output: Tensor, target: Tensor) -> Tensor:
+        """The loss summed over labelled items. Shapes: (B, width), (B,) -> ()"""
+        return self.loss(output, target)  # type: ignore[no-any-return]  # nn.Module's call is untyped
 
     def count(self, target: Tensor) -> Tensor:
-        """What `loss_sum` is divided by. Shapes: target (B,) -> ()"""
+        """What `loss_sum` is divided by. Shapes: (B,) -> ()"""
         return self.loss.count(target)
 
     def skill(self, metric: str, value: float, constant: float) -> float:
-        """How much better than the best constant: 1 - e / e0, 1 at best and 0 for the constant.
+        """How much better than the best constant: 1 - e / e0; 1 at best, 0 for the constant itself.
 
         e = 1 - value for a bounded metric, or the value itself for an error; a metric that is a skill is its own.
         """
@@ -87,8 +120,4 @@ class Task(ABC):
         if facts.skill:
             return value
         error, error_0 = (1 - value, 1 - constant) if facts.bounded else (value, constant)
-        return 1 - error / error_0 if error_0 > 0 else 0.0
-
-
-Columns = Mapping[str, Column]
-__all__ = ["Columns", "Fitted", "Loss", "Task", "labelled", "torch"]
+        return 1 - error / error_0 if error_0 > 0 else float(error == 0)

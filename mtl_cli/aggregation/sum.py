@@ -1,0 +1,28 @@
+"""The plain sum."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mtl_cli.aggregation.base import WeightedAggregation
+from mtl_cli.aggregation.options import Sum as SumOption
+from mtl_cli.contracts import Look, Needs
+
+
+class Sum(WeightedAggregation):
+    """Plain backward: all weights are one.
+
+    d = sum_t c_t g_t
+
+    Shapes: (T,)
+    """
+
+    needs = Needs(reads_losses=False)
+
+    def __init__(self, option: SumOption, tasks: Sequence[str]) -> None:  # noqa: ARG002  # every aggregation is built so
+        super().__init__()
+
+    def weights(self, look: Look) -> Tensor:
+        """Ones."""
+        return torch.ones(len(look.tasks))

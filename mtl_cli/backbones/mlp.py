@@ -1,0 +1,26 @@
+"""Fully connected layers."""
+
+import math
+
+from torch import nn
+
+from mtl_cli.backbones.base import Backbone, Spec, StageSpec
+from mtl_cli.backbones.options import Mlp
+
+
+class MlpBackbone(Backbone):
+    """Flattens its input, then linear layers with ReLU and dropout; each layer is a stage.
+
+    Shapes: inputs (B, ...) -> vector (B, hidden[-1])
+    """
+
+    def __init__(self, option: Mlp, shape: tuple[int, ...]) -> None:
+        widths = [math.prod(shape), *option.hidden]
+        stages: dict[str, nn.Module] = {}
+        for i, (wide_in, wide_out) in enumerate(zip(widths, widths[1:], strict=False)):
+            blocks = [nn.Flatten()] if i == 0 else []
+            stages[f"layer{i + 1}"] = nn.Sequential(
+                *blocks, nn.Linear(wide_in, wide_out), nn.ReLU(), nn.Dropout(option.dropout)
+            )
+        specs = tuple(StageSpec(f"layer{i + 1}", "vector", width, 1) for i, width in enumerate(option.hidden))
+        super().__init__(stages, nn.Identity(), Spec(option.hidden[-1], specs))

@@ -1,0 +1,80 @@
+"""The model: sharing and heads."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mtl_cli.backbones.base import Features
+from mtl_cli.sharing.base import Sharing
+from mtl_cli.tasks.base import Head, slot
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+class Pass(NamedTuple):
+    """What one forward pass gives: each task's output (B, width), and the features that it was read from."""
+
+    outputs: dict[str, Tensor]
+    features: dict[str, Features]
+
+
+class Statistics(nn.Module):
+    """Running statistics of batch norm for one part: a copy of every such buffer of the sharing."""
+
+    def __init__(self, sharing: Sharing) -> None:
+        super().__init__()
+        self._names = [f"{name}.{b}" for name, m in sharing.named_modules() if isinstance(m, NORMS) for b in m._buffers]
+        for name in self._names:
+            self.register_buffer(_flat(name), sharing.get_buffer(name).clone())
+
+    def by_name(self) -> dict[str, Tensor]:
+        """The buffers under their names in the sharing."""
+        return {name: self.get_buffer(_flat(name)) for name in self._names}
+
+
+class MultiTaskModel(nn.Module):
+    """Inputs of one part to an output for each of the named tasks.
+
+    With several parts and `statistics="part"` each part has running statistics of its own: they take the place of
+    the sharing's for the length of a call, so that no strategy or backbone knows of parts.
+
+    Shapes: inputs (B, ...) -> {task: (B, width)}
+    """
+
+    def __init__(
+        self, sharing: Sharing, heads: Mapping[str, Head], part_of: Mapping[str, str], per_part: bool
+    ) -> None:
+        super().__init__()
+        self.sharing = sharing
+        self.heads = nn.ModuleDict({slot(task): head for task, head in heads.items()})
+        self.part_of = dict(part_of)
+        parts = list(dict.fromkeys(part_of.values()))
+        own = parts if per_part and len(parts) > 1 else []
+        self.statistics = nn.ModuleDict({slot(part): Statistics(sharing) for part in own})
+
+    def forward(self, inputs: Tensor, tasks: Sequence[str], part: str) -> dict[str, Tensor]:
+        """The outputs of those tasks, computing only what they need."""
+        return self.run(inputs, tasks, part).outputs
+
+    def run(self, inputs: Tensor, tasks: Sequence[str], part: str) -> Pass:
+        """The outputs and the features."""
+        features = self._features(inputs, tasks, part)
+        return Pass({task: self.heads[slot(task)](features[task]) for task in tasks}, features)
+
+    def heads_by_task(self) -> dict[str, nn.Module]:
+        """Each task's head."""
+        return {task: self.heads[slot(task)] for task in self.part_of}
+
+    def _features(self, inputs: Tensor, tasks: Sequence[str], part: str) -> dict[str, Features]:
+        if slot(part) not in self.statistics:
+            found: dict[str, Features] = self.sharing(inputs, tasks)
+            return found
+        statistics = self.statistics[slot(part)]
+        assert isinstance(statistics, Statistics)
+        return functional_call(self.sharing, statistics.by_name(), (inputs, tasks))  # type: ignore[no-any-return]  # torch's is untyped
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "/")

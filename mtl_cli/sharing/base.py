@@ -1,0 +1,43 @@
+"""Which parameters tasks share, and how."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from mtl_cli.backbones.base import Features, Spec
+from mtl_cli.contracts import Group
+
+
+class Sharing(nn.Module, ABC):
+    """One input to each task's features; built from (option, backbone factory, task names)."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
+        """The features of those tasks, computing only what they need; equal to the full pass in eval mode."""
+
+    @abstractmethod
+    def spec(self, task: str) -> Spec:
+        """What the head of a task will get."""
+
+    @abstractmethod
+    def last_stage(self) -> list[nn.Parameter]:
+        """Parameters of the last stage that tasks may share: where gradient norms are cheap."""
+
+    def penalty(self, features: Mapping[str, Features], heads: Mapping[str, nn.Module]) -> Tensor | None:  # noqa: ARG002  # a hook
+        """A scalar added after balancing, logged under the strategy's name; never a task."""
+        return None
+
+    def before_step(self, step: int, steps: int) -> None:  # noqa: B027  # a hook that most leave empty
+        """Moves schedules and phases to `step` of `steps`."""
+
+    def after_step(self, heads: Mapping[str, nn.Module]) -> None:  # noqa: B027  # a hook that most leave empty
+        """Closed-form updates, after the optimizer's."""
+
+    def groups(self) -> list[Group]:
+        """Parameters with a learning rate of their own."""
+        return []
+
+    def ready(self) -> "Sharing":
+        """What is evaluated and shipped."""
+        return self

@@ -1,0 +1,66 @@
+"""A number."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
+
+from mtl_cli.data.base import Column, labelled
+from mtl_cli.options import ConfigError
+from mtl_cli.tasks.base import Fitted, Task
+from mtl_cli.tasks.options import TaskOption
+
+
+class RegressionTask(Task):
+    """A number, standardised by train. Shapes: output (B, 1) standardised, target (B,) float in its own unit."""
+
+    @staticmethod
+    def encode(name: str, column: Column) -> tuple[Tensor, tuple[str, ...]]:
+        """A column of numbers."""
+        if column.classes is not None:
+            raise ConfigError(
+                f"tasks.{name}.target should be numbers. Found {len(column.classes)} classes: give it a map to numbers"
+            )
+        if torch.isinf(column.values).any():
+            raise ConfigError(f"tasks.{name}.target should be finite. Found an infinite value")
+        return column.values.float(), ()
+
+    @staticmethod
+    def fit(name: str, option: TaskOption, target: Tensor, classes: tuple[str, ...]) -> Fitted:
+        """The mean is the best constant for squared errors, the median for absolute ones."""
+        labels = target[labelled(target)].double()
+        if len(labels) == 0:
+            raise ConfigError(f"tasks.{name} has no label in train: check its target, or leave it out (~tasks.{name})")
+        mean, std = float(labels.mean()), float(labels.std(correction=0))
+        std = std if std > 0 else 1.0
+        median = (float(labels.median()) - mean) / std
+        constants = {metric: (median if metric == "mae" else 0.0,) for metric in option.metrics}
+        return Fitted(classes, mean, std, (), constants)
+
+    @property
+    def width(self) -> int:
+        """One number."""
+        return 1
+
+    def loss_sum(self, output: Tensor, target: Tensor) -> Tensor:
+        """The loss on the standardised target."""
+        return super().loss_sum(output, (target - self.fitted.mean) / self.fitted.std)
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """The number in its own unit, float64 on the CPU: sums of squares of large numbers need it."""
+        return output[:, 0].cpu().double() * self.fitted.std + self.fitted.mean
+
+    def metric(self, name: str) -> Metric:
+        """Errors in the target's unit, or the share of variance explained."""
+        metric = METRIC[name]()
+        return metric.set_dtype(torch.float64)
+
+
+METRIC: dict[str, Callable[[], Metric]] = {
+    "mae": MeanAbsoluteError,
+    "rmse": partial(MeanSquaredError, squared=False),
+    "r2": R2Score,
+}

@@ -1,0 +1,55 @@
+"""From a data set's columns to a task's targets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_cli.data.base import MISSING, Column
+from mtl_cli.options import ConfigError, nearest
+
+
+def column_of(task: str, target: str | dict[str, Any], columns: Mapping[str, Column]) -> Column:
+    """The column that a target names, with its map applied; unmapped nulls are missing labels.
+
+    Raises: ConfigError: no such column, or a map that leaves out or invents a class.
+    """
+    if isinstance(target, str):
+        return _column(f"tasks.{task}.target", target, columns)
+    for key in target:
+        if key not in ("from", "map"):
+            raise ConfigError(f"tasks.{task}.target.{key}={target[key]} is not a key: {nearest(key, ['from', 'map'])}")
+    if "from" not in target or not isinstance(target.get("map"), dict):
+        raise ConfigError(f"tasks.{task}.target={target} should be a column or {{from: column, map: {{old: new}}}}")
+    source = _column(f"tasks.{task}.target.from", target["from"], columns)
+    return _mapped(f"tasks.{task}.target.map", source, {str(k): v for k, v in target["map"].items()})
+
+
+def _column(key: str, name: str, columns: Mapping[str, Column]) -> Column:
+    if name not in columns:
+        raise ConfigError(f"{key}={name} is no column of the data: {nearest(name, list(columns))}")
+    return columns[name]
+
+
+def _mapped(key: str, source: Column, table: dict[str, Any]) -> Column:
+    if source.classes is None:
+        raise ConfigError(f"{key} needs a column of classes. Found a column of numbers: take it without a map")
+    for old in table:
+        if old not in source.classes:
+            raise ConfigError(f"{key}.{old}={table[old]} is no class: {nearest(old, list(source.classes))}")
+    left_out = [name for name in source.classes if name not in table]
+    if left_out:
+        raise ConfigError(f"{key} should name every class. Missing: {', '.join(left_out)} (null: no label)")
+    new = [table[name] for name in source.classes]
+    if all(value is None or isinstance(value, int | float) for value in new):
+        numbers = torch.tensor([torch.nan if value is None else float(value) for value in new])
+        return Column(_look_up(numbers, source.values, torch.nan), None)
+    names = tuple(dict.fromkeys(str(value) for value in table.values() if value is not None))
+    codes = torch.tensor([MISSING if value is None else names.index(str(value)) for value in new])
+    return Column(_look_up(codes, source.values, MISSING), names)
+
+
+def _look_up(table: Tensor, codes: Tensor, missing: float) -> Tensor:
+    found = table[codes.clamp_min(0)]
+    return torch.where(codes == MISSING, torch.full_like(found, missing), found)

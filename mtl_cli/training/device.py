@@ -1,0 +1,49 @@
+"""Where to compute."""
+
+import torch
+
+from mtl_cli.options import ConfigError
+from mtl_cli.training.options import Auto, Cpu, Cuda, DeviceOption, Mps
+
+
+def auto(option: Auto) -> torch.device:
+    """The first that is there of cuda, mps, cpu."""
+    if torch.cuda.is_available():
+        return _indexed("cuda", option, torch.cuda.device_count())
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return _cpu(option)
+
+
+def cpu(option: Cpu) -> torch.device:
+    """The processor, with the threads that the option asks for."""
+    return _cpu(option)
+
+
+def cuda(option: Cuda) -> torch.device:
+    """An NVIDIA or AMD GPU. Raises: ConfigError: there is none, or not that many."""
+    if not torch.cuda.is_available():
+        raise ConfigError("device=cuda is not here: torch finds no GPU; take device=cpu or device=auto")
+    return _indexed("cuda", option, torch.cuda.device_count())
+
+
+def mps(option: Mps) -> torch.device:
+    """Apple's GPU. Raises: ConfigError: there is none."""
+    if not torch.backends.mps.is_available():
+        raise ConfigError("device=mps is not here: torch finds no Apple GPU; take device=cpu or device=auto")
+    return _indexed("mps", option, 1)
+
+
+def _cpu(option: DeviceOption) -> torch.device:
+    if option.threads is not None:
+        torch.set_num_threads(option.threads)
+    return torch.device("cpu")
+
+
+def _indexed(kind: str, option: DeviceOption, count: int) -> torch.device:
+    index = option.index or 0
+    if index >= count:
+        raise ConfigError(f"device.index={index} is not here: torch finds {count}, counted from 0")
+    if option.threads is not None:
+        torch.set_num_threads(option.threads)
+    return torch.device(kind, index)

@@ -1,0 +1,90 @@
+"""Which task uses which parameter: read from the autograd graph, never told."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mtl_cli.model import MultiTaskModel
+
+
+class Usage(NamedTuple):
+    """Names of parameters by who uses them.
+
+    shared: reached by two or more tasks, in the model's order.
+    own: reached by that task alone.
+    of: all that a task reaches.
+    rest: trained, but reached by no task: penalties only.
+    bottleneck: whether every shared parameter lies before the trunk's tensor.
+    """
+
+    shared: tuple[str, ...]
+    own: dict[str, tuple[str, ...]]
+    of: dict[str, frozenset[str]]
+    rest: tuple[str, ...]
+    bottleneck: bool
+
+
+def usage(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> Usage:
+    """Runs each part's example once and walks from every output to its leaves; leaves no trace in the model.
+
+    Shapes: examples {part: (2, ...)}
+    """
+    of, behind = _trace(model, examples)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    users = {name: [task for task, names in of.items() if name in names] for name in trained}
+    shared = tuple(name for name in trained if len(users[name]) > 1)
+    own = {task: tuple(name for name in trained if users[name] == [task]) for task in of}
+    rest = tuple(name for name in trained if not users[name])
+    return Usage(shared, own, of, rest, behind is not None and not behind & set(shared))
+
+
+def leaves(roots: Iterable[Tensor], stop: frozenset[torch.autograd.graph.Node] = frozenset()) -> set[int]:
+    """Ids of the leaf tensors that require a gradient and are reached from `roots`, not going past `stop`."""
+    found: set[int] = set()
+    seen = set(stop)
+    stack = [root.grad_fn for root in roots]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name().endswith("AccumulateGrad"):
+            found.add(id(node.variable))  # type: ignore[attr-defined]  # what an AccumulateGrad node leads to
+        stack.extend(following for following, _ in node.next_functions)
+    return found
+
+
+def _trace(
+    model: MultiTaskModel, examples: Mapping[str, Tensor]
+) -> tuple[dict[str, frozenset[str]], set[str] | None]:
+    names = {id(p): name for name, p in model.named_parameters()}
+    of: dict[str, frozenset[str]] = {}
+    behind: set[str] | None = set()
+    with traceless(model), torch.enable_grad():
+        for part, inputs in examples.items():
+            tasks = [task for task, its_part in model.part_of.items() if its_part == part]
+            outputs, features = model.run(inputs, tasks, part)
+            trunks = [features[task].trunk for task in tasks]
+            for task in tasks:
+                of[task] = frozenset(names[i] for i in leaves([outputs[task]]))
+            if behind is None or any(t is None or t is not trunks[0] for t in trunks):
+                behind = None
+                continue
+            stop = frozenset(t.grad_fn for t in trunks if t is not None and t.grad_fn is not None)
+            behind |= {names[i] for i in leaves(outputs.values(), stop)}
+    return {task: of[task] for task in model.part_of}, behind
+
+
+@contextmanager
+def traceless(model: nn.Module) -> Iterator[None]:
+    """Within it the model may run: buffers and the global random state are put back at the end."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with torch.random.fork_rng():
+        yield
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+

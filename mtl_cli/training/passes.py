@@ -1,0 +1,81 @@
+"""Forward passes: a batch to its tasks' losses."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mtl_cli.backbones.base import Features
+from mtl_cli.data.base import Batch, Part
+from mtl_cli.model import MultiTaskModel
+from mtl_cli.tasks.base import Task
+
+
+class Forward(NamedTuple):
+    """One batch's share of each active task's mean loss, and the features of each part.
+
+    losses: in the order of the active tasks; their sum over passes and processes is the mean loss.
+    """
+
+    losses: list[Tensor]
+    features: list[dict[str, Features]]
+
+
+class Passes:
+    """Runs a model over batches of the tasks' data."""
+
+    def __init__(self, model: MultiTaskModel, tasks: Mapping[str, Task], bf16: bool) -> None:
+        self._model = model
+        self._tasks = tasks
+        self._bf16 = bf16
+
+    def active(self, batches: Sequence[Batch]) -> list[str]:
+        """Tasks with a label in any of these batches, from the host's counts. In the order of the task set."""
+        found = {t for batch in batches for part in batch.parts for t, n in part.labelled.items() if n > 0}
+        return [task for task in self._tasks if task in found]
+
+    def counts(self, batches: Sequence[Batch], active: Sequence[str]) -> Tensor:
+        """What each task's sum of losses is divided by, over these batches. Shapes: (T,)"""
+        totals: dict[str, list[Tensor]] = {task: [] for task in active}
+        for batch in batches:
+            for part in batch.parts:
+                for task in _present(part, active):
+                    totals[task].append(self._tasks[task].count(part.targets[task]))
+        none = next(self._model.parameters()).new_zeros(())
+        return torch.stack([torch.stack(totals[t]).sum().to(none.dtype) if totals[t] else none for t in active])
+
+    def forward(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Forward:
+        """Each active task's loss over this batch, divided by its count in all of them."""
+        losses: dict[str, Tensor] = {}
+        features: list[dict[str, Features]] = []
+        counts = dict(zip(active, counts_T.unbind(), strict=True))
+        for part in batch.parts:
+            tasks = _present(part, active)
+            if not tasks:
+                continue
+            with torch.autocast(part.inputs.device.type, torch.bfloat16, enabled=self._bf16):
+                run = self._model.run(part.inputs, tasks, part.name)
+            features.append(run.features)
+            for task in tasks:
+                output = run.outputs[task].float() if self._bf16 else run.outputs[task]
+                losses[task] = self._tasks[task].loss_sum(output, part.targets[task]) / counts[task]
+        return Forward([losses[task] if task in losses else counts_T.new_zeros(()) for task in active], features)
+
+
+def split(batch: Batch, pieces: int) -> list[Batch]:
+    """A batch in so many independent ones, each with its share of every part's rows."""
+    if pieces == 1:
+        return [batch]
+    cut: list[list[Part]] = [[] for _ in range(pieces)]
+    for part in batch.parts:
+        inputs = part.inputs.tensor_split(pieces)
+        targets = {task: target.tensor_split(pieces) for task, target in part.targets.items()}
+        for k, parts in enumerate(cut):
+            own = {task: pieces_of[k] for task, pieces_of in targets.items()}
+            parts.append(part._replace(inputs=inputs[k], targets=own))
+    return [Batch(parts) for parts in cut]
+
+
+def _present(part: Part, active: Sequence[str]) -> list[str]:
+    return [task for task in active if task in part.targets]
