@@ -55,6 +55,7 @@ class DataOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     seed: Annotated[Index, Meta(description="decides splits and synthesis, and nothing else")]
     limit: Annotated[Count | None, Meta(description="keep so many samples of each part's train and test; null: all")]
     validation: Annotated[Share, Meta(description="share of train that selects the best epoch")]
+    held_out: Annotated[Share, Meta(description="share of train for methods that look at data they do not train on")]
     download: Annotated[bool, Meta(description="fetch what is missing, where its source can")]
     statistics: Annotated[
         Literal["part", "shared"], Meta(description="running statistics of batch norm: one set a part, or one for all")

@@ -25,6 +25,7 @@ def splitmix64(state: int) -> int:
 
 def draw(down: int, right: int, mirrored: int, offsets: int) -> int:
     """The smallest hash that stands for these offsets."""
+
     def low(offset: int) -> int:
         return -(-(offset << BITS) // offsets)
 
@@ -32,7 +33,13 @@ def draw(down: int, right: int, mirrored: int, offsets: int) -> int:
 
 
 def test_the_hash_gives_the_published_outputs_of_splitmix64():
-    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    published = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     got = hashed(torch.arange(5), 1234567)
     assert got.tolist() == [value % 2**63 for value in published]
 
@@ -132,7 +139,7 @@ def test_preparing_vectors_leaves_the_raw_ones_alone():
 
 def test_statistics_are_those_of_each_channel_in_raw_units():
     inputs = torch.tensor([[[[0, 4]], [[7, 7]]], [[[8, 4]], [[7, 7]]]], dtype=torch.uint8)
-    fitted = fit_preparation(inputs, 4, True)  # noqa: FBT003
+    fitted = fit_preparation(inputs, 4, True)
     assert fitted.mean == (4.0, 7.0)
     assert fitted.std == (8**0.5, 1.0)
     assert (fitted.crop, fitted.flip) == (4, True)
@@ -141,8 +148,10 @@ def test_statistics_are_those_of_each_channel_in_raw_units():
 @settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 3), st.integers(0, 5))
 def test_statistics_agree_with_numpys(n, channels, seed):
-    inputs = torch.randint(0, 256, (n, channels, 3, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    fitted = fit_preparation(inputs, 0, False)  # noqa: FBT003
+    inputs = torch.randint(
+        0, 256, (n, channels, 3, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+    fitted = fit_preparation(inputs, 0, False)
     values = inputs.numpy().astype(np.float64)
     assert fitted.mean == pytest.approx(values.mean((0, 2, 3)))
     assert fitted.std == pytest.approx(values.std((0, 2, 3)))
@@ -150,13 +159,13 @@ def test_statistics_agree_with_numpys(n, channels, seed):
 
 def test_statistics_of_vectors_hold_far_from_zero():
     inputs = torch.tensor([[4096.0, 3.0], [4098.0, 3.0]]).repeat(50_000, 1)
-    fitted = fit_preparation(inputs, 0, False)  # noqa: FBT003
+    fitted = fit_preparation(inputs, 0, False)
     assert fitted.mean == (4097.0, 3.0)
     assert fitted.std == (1.0, 1.0)
 
 
 def test_vectors_cannot_be_cropped_and_an_empty_set_has_no_statistics():
     with pytest.raises(ValueError, match=r"crop and flip are for images.*\(2, 3\)"):
-        fit_preparation(torch.zeros(2, 3), 1, False)  # noqa: FBT003
+        fit_preparation(torch.zeros(2, 3), 1, False)
     with pytest.raises(ValueError, match="at least one sample"):
-        fit_preparation(torch.zeros(0, 3), 0, False)  # noqa: FBT003
+        fit_preparation(torch.zeros(0, 3), 0, False)

@@ -66,9 +66,7 @@ def test_inputs_and_targets_stay_together():
 @given(st.integers(2, 12), st.integers(2, 12))
 def test_order_and_augmentation_do_not_depend_on_the_batch_size(one, other):
     split = {"a": pictures(24), "b": pictures(7)}
-    epochs = [
-        list(TrainLoader(split, {"a": MOVED, "b": MOVED}, size, 5, CPU).epoch(2)) for size in (one, other)
-    ]
+    epochs = [list(TrainLoader(split, {"a": MOVED, "b": MOVED}, size, 5, CPU).epoch(2)) for size in (one, other)]
     for part in (0, 1):
         a, b = (torch.cat([batch.parts[part].inputs for batch in batches]) for batches in epochs)
         n = min(len(a), len(b))

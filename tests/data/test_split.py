@@ -65,7 +65,9 @@ def test_one_odd_sample_does_not_stop_the_split():
     assert len(val) == 2
 
 
-@pytest.mark.parametrize("missing", [torch.tensor([MISSING] * 10 + [1] * 30), torch.tensor([float("nan")] * 10 + [1.0] * 30)])
+@pytest.mark.parametrize(
+    "missing", [torch.tensor([MISSING] * 10 + [1] * 30), torch.tensor([float("nan")] * 10 + [1.0] * 30)]
+)
 def test_missing_labels_are_a_stratum_of_their_own(missing):
     for seed in range(20):
         _, val = carve([missing], 40, 0.2, seed, "images")
@@ -95,10 +97,10 @@ def test_tiny_sets_keep_a_sample_on_each_side_where_they_can(count, expected):
 def test_only_the_datas_seed_and_the_part_decide_the_split():
     strata = [torch.arange(200) % 4]
     torch.manual_seed(1)
-    np.random.seed(1)  # noqa: NPY002
+    np.random.seed(1)
     one = carve(strata, 200, 0.2, 7, "images")[1]
     torch.manual_seed(2)
-    np.random.seed(2)  # noqa: NPY002
+    np.random.seed(2)
     assert torch.equal(carve(strata, 200, 0.2, 7, "images")[1], one)
     assert not torch.equal(carve(strata, 200, 0.2, 8, "images")[1], one)
     assert not torch.equal(carve(strata, 200, 0.2, 7, "sounds")[1], one)
@@ -122,7 +124,9 @@ def test_a_limit_is_a_random_subset_by_seed_and_words():
 
 
 def test_take_keeps_inputs_and_every_target_together():
-    data = PartData(torch.tensor([[1.0], [2.0], [3.0]]), {"a": torch.tensor([10, 20, 30]), "b": torch.tensor([0.1, 0.2, 0.3])})
+    data = PartData(
+        torch.tensor([[1.0], [2.0], [3.0]]), {"a": torch.tensor([10, 20, 30]), "b": torch.tensor([0.1, 0.2, 0.3])}
+    )
     got = take(data, torch.tensor([2, 0]))
     assert got.inputs.tolist() == [[3.0], [1.0]]
     assert got.targets["a"].tolist() == [30, 10]
