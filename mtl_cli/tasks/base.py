@@ -103,6 +103,19 @@ class Task(ABC):
     def metric(self, name: str) -> Metric:
         """A fresh torchmetrics metric."""
 
+    @abstractmethod
+    def defined(self, name: str, target: Tensor) -> bool:
+        """Whether a metric has a value on these labels. Shapes: (N,), N at least 1"""
+
+    def metric_target(self, target: Tensor) -> Tensor:
+        """The labels in the type that metrics take. Shapes: (N,) -> (N,)"""
+        return target.long()
+
+    def signed(self, value: float) -> float:
+        """The primary metric's value with the sign that makes higher better."""
+        facts = METRICS[str(self.option.__struct_config__.tag)][self.option.primary]
+        return value if facts.best == "max" else -value
+
     def loss_sum(self, output: Tensor, target: Tensor) -> Tensor:
         """The loss summed over labelled items. Shapes: (B, width), (B,) -> ()"""
         return self.loss(output, target)  # type: ignore[no-any-return]  # nn.Module's call is untyped

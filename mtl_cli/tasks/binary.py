@@ -54,6 +54,10 @@ class BinaryTask(Task):
         """The probability of a yes."""
         return output[:, 0].float().sigmoid()
 
+    def defined(self, name: str, target: Tensor) -> bool:
+        """AUROC needs both a yes and a no."""
+        return name != "auroc" or len(target.unique()) == 2
+
     def metric(self, name: str) -> Metric:
         """Accuracy and F1 at one half, AUROC exactly."""
         return METRIC[name]()

@@ -53,6 +53,14 @@ class RegressionTask(Task):
         """The number in its own unit, float64 on the CPU: sums of squares of large numbers need it."""
         return output[:, 0].cpu().double() * self.fitted.std + self.fitted.mean
 
+    def defined(self, name: str, target: Tensor) -> bool:
+        """R2 needs two different numbers."""
+        return name != "r2" or len(target.unique()) > 1
+
+    def metric_target(self, target: Tensor) -> Tensor:
+        """Float64, as the predictions."""
+        return target.double()
+
     def metric(self, name: str) -> Metric:
         """Errors in the target's unit, or the share of variance explained."""
         metric = METRIC[name]()

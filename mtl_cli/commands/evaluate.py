@@ -1,0 +1,74 @@
+"""mtl eval: a checkpoint's numbers on a split."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from mtl_cli.commands import facts
+from mtl_cli.commands.build import build_data, build_model, known_from
+from mtl_cli.data.loader import EvalLoader, resident
+from mtl_cli.evaluation import evaluate
+from mtl_cli.options import ConfigError
+from mtl_cli.reporting.atomic import write_atomic
+from mtl_cli.reporting.terminal import open_screen
+from mtl_cli.saved import locate
+from mtl_cli.schema import Config, EvalOptions
+from mtl_cli.session import Session
+from mtl_cli.training import checkpoint
+from mtl_cli.training.fit import values
+from mtl_cli.training.options import DEVICES
+
+
+def run(config: Config, options: EvalOptions, given: Path, session: Session) -> None:
+    """Evaluates, prints a table and writes JSON beside the checkpoint, or into the sweep's job folder.
+
+    Raises: ConfigError: the checkpoint is damaged, or does not fit what it is evaluated on.
+    """
+    folder = locate(str(given))
+    checkpoint.verify(folder)
+    meta = checkpoint.load_meta(folder)
+    device: torch.device = DEVICES.target(config.device)(config.device)
+    data = build_data(config, heldout=False, known=known_from(meta))
+    model = build_model(config, data)
+    _load(model, folder)
+    model.to(device)
+    for task in data.tasks.values():
+        task.loss.to(device)
+    split = resident(data.splits[options.split], device)
+    loader = EvalLoader(split, data.known.preparations, config.trainer.eval_batch_size, device)
+    scores = {options.split: evaluate(model, data.tasks, loader)}
+    screen = open_screen(sys.stdout)
+    try:
+        for part, digest in data.digests.items():
+            if meta["data"].get(part) != digest:
+                screen.note(f"{part} is not the data that the checkpoint was trained on")
+        screen.note(f"{folder}: epoch {meta['epoch']}, step {meta['step']}, {options.split}")
+        screen.result(facts.result_rows(data.tasks, scores))
+        target = _target(folder, options.split, session)
+        result = {"checkpoint": str(folder), "epoch": meta["epoch"], "step": meta["step"], "data": data.digests}
+        found = {split: values(score) for split, score in scores.items()}
+        write_atomic(target, json.dumps({**result, **found}, indent=2) + "\n")
+        screen.note(f"written: {target}")
+    finally:
+        screen.close()
+
+
+def _load(model: torch.nn.Module, folder: Path) -> None:
+    try:
+        model.load_state_dict(checkpoint.load_weights(folder))
+    except RuntimeError:
+        raise ConfigError(f"checkpoint={folder} does not fit the model: leave out overrides of its parts") from None
+
+
+def _target(folder: Path, split: str, session: Session) -> Path:
+    """In a sweep the job's folder; else the run's `eval`, or beside a checkpoint that was copied away."""
+    name = f"{folder.name}-{split}.json"
+    if session.job_dir is not None:
+        return session.job_dir / name
+    run_dir = folder.parent.parent
+    if folder.parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():
+        (run_dir / "eval").mkdir(exist_ok=True)
+        return run_dir / "eval" / name
+    return folder.parent / name

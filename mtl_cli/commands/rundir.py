@@ -1,0 +1,89 @@
+"""A run's directory: where it is, and what is written into it before the first step."""
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import torch
+from omegaconf import OmegaConf
+
+from mtl_cli.commands.build import Data
+from mtl_cli.options import ConfigError
+from mtl_cli.reporting.atomic import write_atomic
+from mtl_cli.reporting.environment import environment, write_environment
+from mtl_cli.schema import Config
+from mtl_cli.session import Session
+
+
+def choose(config: Config, session: Session) -> Path:
+    """Where the run goes: a resumed one where it was. Makes nothing.
+
+    Raises: ConfigError: run_dir is taken.
+    """
+    if config.resume is not None:
+        return Path(config.resume).expanduser()
+    if session.job_dir is not None:
+        return session.job_dir
+    if config.run_dir is not None:
+        chosen = Path(config.run_dir).expanduser()
+        if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
+            raise ConfigError(f"run_dir={chosen} is taken: choose another, or go on with it: mtl train resume={chosen}")
+        return chosen
+    now = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S-%f")
+    name = now if config.name is None else f"{now}-{config.name}"
+    return Path(config.runs_dir).expanduser() / config.task.replace("/", "-") / name
+
+
+def furnish(run_dir: Path, config: Config, session: Session, data: Data, device: torch.device) -> None:
+    """Makes the directory with config.yaml, env.json and Hydra's record; of a resumed run adds to the records.
+
+    Raises: ConfigError: it cannot be made.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"run_dir={run_dir} cannot be made: {error.strerror}; choose another with runs_dir="
+        ) from None
+    if config.resume is None:
+        write_atomic(run_dir / "config.yaml", resolved(config))
+    _record(run_dir, config, session)
+    facts = environment(
+        device=describe(device),
+        threads=torch.get_num_threads(),
+        seeds={"seed": config.seed, "data.seed": config.data.seed},
+        data=data.digests,
+        command=["mtl", session.command, *session.overrides],
+        folder=Path.cwd(),
+    )
+    write_environment(run_dir, facts)
+
+
+def resolved(config: Config) -> str:
+    """The whole configuration as YAML, without what holds for this call only."""
+    lasting = msgspec.structs.replace(config, resume=None, run_dir=None)
+    return OmegaConf.to_yaml(OmegaConf.create(msgspec.to_builtins(lasting)))
+
+
+def resume_command(run_dir: Path) -> str:
+    """What goes on with the run."""
+    quoted = f"'resume=\"{run_dir}\"'" if any(c in str(run_dir) for c in " =,'") else f"resume={run_dir}"
+    return f"mtl train {quoted}"
+
+
+def describe(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _record(run_dir: Path, config: Config, session: Session) -> None:
+    if session.hydra is None:
+        return
+    folder = run_dir / ".hydra"
+    if config.resume is not None:
+        folder = folder / datetime.now().astimezone().strftime("resume-%Y%m%d-%H%M%S-%f")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in session.hydra.items():
+        (folder / name).write_text(text, encoding="utf-8")

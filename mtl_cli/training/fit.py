@@ -1,0 +1,228 @@
+"""The loop: epochs of steps, an evaluation and a checkpoint after each, and one last evaluation of the best."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from torch.optim import Optimizer
+
+from mtl_cli.contracts import Look
+from mtl_cli.data.base import Batch
+from mtl_cli.data.loader import EvalLoader, TrainLoader
+from mtl_cli.evaluation import Score, evaluate, selection
+from mtl_cli.options import Interrupted, JobError
+from mtl_cli.reporting.metric_log import MetricLog
+from mtl_cli.tasks.base import Task
+from mtl_cli.training.checkpoint import Contents, Store
+from mtl_cli.training.engine import Engine
+from mtl_cli.training.optimizer import set_rate
+from mtl_cli.training.options import TrainerOptions
+from mtl_cli.training.progress import Progress
+from mtl_cli.training.schedule import Schedule
+from mtl_cli.training.stop import Stop
+from mtl_cli.training.watch import Watch
+
+MOST_SKIPPED = 20
+"""Steps in a row that may be skipped for gradients that are not finite, before the run is given up."""
+
+
+class Loaders(NamedTuple):
+    """The batches of each split; `heldout` only where a method needs it."""
+
+    train: TrainLoader
+    heldout: TrainLoader | None
+    val: EvalLoader
+    test: EvalLoader
+
+
+class Run(NamedTuple):
+    """All that the loop works with."""
+
+    engine: Engine
+    optimizer: Optimizer
+    tasks: Mapping[str, Task]
+    loaders: Loaders
+    schedule: Schedule
+    options: TrainerOptions
+    store: Store
+    log: MetricLog
+    watch: Watch
+    snapshot: Callable[[dict[str, Any]], Contents]
+    """Makes a checkpoint's contents of the loop's state."""
+
+
+def fit(run: Run, progress: Progress) -> None:
+    """Trains from where `progress` stands to the end.
+
+    Raises: Interrupted: after a checkpoint, on Ctrl-C or SIGTERM. JobError: the losses are no longer finite.
+    """
+    with Stop() as stop:
+        if progress.step == 0:
+            save(run, progress, best=False)
+        while not _over(run, progress):
+            _train(run, progress, stop)
+            _judge(run, progress)
+            _heed(run, progress, stop)
+
+
+def finish(run: Run, progress: Progress) -> dict[str, dict[str, Score]]:
+    """Scores of the model as it is, on val and test, written down as final."""
+    model = run.engine.model
+    scores = {
+        "val": evaluate(model, run.tasks, run.loaders.val),
+        "test": evaluate(model, run.tasks, run.loaders.test),
+    }
+    best = progress.best or {}
+    event = {"event": "final", "epoch": best.get("epoch"), "step": best.get("step"), "score": best.get("score")}
+    run.log.write({**event, **{split: values(found) for split, found in scores.items()}})
+    return scores
+
+
+def values(scores: Mapping[str, Score]) -> dict[str, dict[str, float | None]]:
+    """Each task's loss and metrics, as they are written down."""
+    return {task: {"loss": score.loss, **score.metrics} for task, score in scores.items()}
+
+
+def save(run: Run, progress: Progress, best: bool) -> None:
+    """Saves a checkpoint of this moment."""
+    methods = run.engine.methods
+    state = {
+        "optimizer": run.optimizer.state_dict(),
+        "weighting": dict(methods.weighting.state_dict()),
+        "aggregation": dict(methods.aggregation.state_dict()),
+        "progress": progress.state_dict(),
+        "metric_log": run.log.position(),
+    }
+    run.store.save(progress.step, run.snapshot(state), best)
+
+
+def steps_per_epoch(train: TrainLoader, options: TrainerOptions) -> int:
+    """Optimizer steps in an epoch."""
+    return math.ceil(train.steps / options.accumulate)
+
+
+def _over(run: Run, progress: Progress) -> bool:
+    options = run.options
+    limit = options.max_steps is not None and progress.step >= options.max_steps
+    patient = options.patience is None or progress.stale < options.patience
+    return progress.epoch >= options.epochs or limit or not patient
+
+
+def _train(run: Run, progress: Progress, stop: Stop) -> None:
+    """To the end of the epoch, or to max_steps."""
+    options, per_epoch = run.options, steps_per_epoch(run.loaders.train, run.options)
+    run.watch.begin(progress, per_epoch)
+    for batches in _grouped(run.loaders.train.epoch(progress.epoch, progress.batch), options.accumulate):
+        set_rate(run.optimizer, run.schedule.factor(progress.step))
+        look = run.engine.step(batches, progress.step, per_epoch * options.epochs, _heldout(run, progress.step))
+        progress.step += 1
+        progress.batch += len(batches)
+        _record(run, progress, look)
+        run.watch.step(progress, look, sum(len(part.inputs) for batch in batches for part in batch.parts))
+        if progress.step == options.max_steps or progress.batch == run.loaders.train.steps:
+            return
+        _heed(run, progress, stop)
+        if options.save_every is not None and progress.step % options.save_every == 0:
+            save(run, progress, best=False)
+
+
+def _record(run: Run, progress: Progress, look: Look | None) -> None:
+    if look is None:
+        progress.skipped_in_a_row += 1
+        run.watch.note(f"step {progress.step} skipped: no labels, or a gradient that is not finite")
+        if progress.skipped_in_a_row == MOST_SKIPPED:
+            raise JobError(f"{MOST_SKIPPED} steps in a row had no finite gradient: lower optimizer.lr={_rate(run):.3g}")
+        return
+    progress.skipped_in_a_row = 0
+    progress.totals.add(look)
+    if progress.step % run.options.log_every == 0:
+        losses = dict(zip(look.tasks, look.losses_T.tolist(), strict=True))
+        _check_finite(run, progress, losses)
+        coefficients = dict(zip(look.tasks, (look.c_T * look.weights_T).tolist(), strict=True))
+        event = {"event": "step", "epoch": progress.epoch + 1, "step": progress.step, "losses": losses}
+        run.log.write({**event, "coefficients": coefficients, "lr": _rate(run)})
+
+
+def _judge(run: Run, progress: Progress) -> None:
+    """Evaluates on val, decides whether this is the best epoch, and saves."""
+    losses = progress.totals.losses()
+    _check_finite(run, progress, losses)
+    scores = evaluate(run.engine.model, run.tasks, run.loaders.val)
+    score = selection(run.options.select, scores, run.tasks)
+    number = progress.epoch + 1
+    best = _better(progress, score)
+    if best:
+        progress.best = {"epoch": number, "step": progress.step, "score": score}
+    progress.stale = 0 if best else progress.stale + 1
+    _best_of(run, progress, scores, number)
+    train = {"loss": losses, "coefficients": progress.totals.coefficients(), "penalties": progress.totals.penalties()}
+    event = {
+        "event": "epoch",
+        "epoch": number,
+        "step": progress.step,
+        "lr": _rate(run),
+        "train": train,
+        "val": values(scores),
+        "skills": {task: found.skill for task, found in scores.items()},
+        "score": score,
+        "best": best,
+    }
+    run.log.write(event)
+    if progress.batch == run.loaders.train.steps:
+        run.engine.methods.weighting.after_epoch(losses)
+        progress.totals.clear()
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+    progress.judged = progress.step
+    save(run, progress, best)
+    run.watch.epoch(event)
+
+
+def _heed(run: Run, progress: Progress, stop: Stop) -> None:
+    """Saves and leaves where a signal asked for it."""
+    if stop.signal is None:
+        return
+    if progress.judged != progress.step:
+        save(run, progress, best=False)
+    raise Interrupted(128 + stop.signal)
+
+
+def _heldout(run: Run, step: int) -> Batch | None:
+    """The held-out batch of a step: a function of the step."""
+    loader = run.loaders.heldout
+    if loader is None:
+        return None
+    return next(loader.epoch(step // loader.steps, step % loader.steps))
+
+
+def _better(progress: Progress, score: float | None) -> bool:
+    """Without a score, as without a validation split, the newest is the best."""
+    if progress.best is None or score is None or progress.best["score"] is None:
+        return True
+    return score > float(progress.best["score"])
+
+
+def _best_of(run: Run, progress: Progress, scores: Mapping[str, Score], number: int) -> None:
+    for name, task in run.tasks.items():
+        value = scores[name].metrics[task.option.primary]
+        held = progress.best_of.get(name)
+        if value is not None and (held is None or task.signed(value) > task.signed(held["value"])):
+            progress.best_of[name] = {"epoch": number, "value": value}
+
+
+def _check_finite(run: Run, progress: Progress, losses: Mapping[str, float]) -> None:
+    for task, loss in losses.items():
+        if not math.isfinite(loss):
+            raise JobError(
+                f"the loss of {task} is {loss} at step {progress.step}: lower optimizer.lr (now {_rate(run):.3g}) "
+                "or set trainer.clip_norm=1; older checkpoints are whole"
+            )
+
+
+def _rate(run: Run) -> float:
+    return float(run.optimizer.param_groups[0]["lr"])
+
+
+def _grouped(batches: Iterator[Batch], size: int) -> Iterator[Sequence[Batch]]:
+    while group := list(islice(batches, size)):
+        yield group

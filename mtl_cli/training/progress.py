@@ -1,0 +1,94 @@
+"""Where a run stands: all that a resume needs beside the model, the optimizer and the methods."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_cli.contracts import Look
+
+
+class Totals:
+    """Sums over the steps of one epoch, kept on the device: no step waits for them.
+
+    table: a row a task: sum of losses, their count, sum of c_t w_t, steps in which the task was active.
+    """
+
+    def __init__(self, tasks: Sequence[str], device: torch.device) -> None:
+        self._tasks = tuple(tasks)
+        precise = torch.float32 if device.type == "mps" else torch.float64
+        self._table = torch.zeros(len(tasks), 4, dtype=precise, device=device)
+        self._penalties: dict[str, Tensor] = {}
+        self._index: dict[tuple[str, ...], Tensor] = {}
+
+    def add(self, look: Look) -> None:
+        """One step more."""
+        if look.tasks not in self._index:
+            rows = [self._tasks.index(task) for task in look.tasks]
+            self._index[look.tasks] = torch.tensor(rows, device=self._table.device)
+        sums = look.losses_T * look.counts_T
+        update = torch.stack([sums, look.counts_T, look.c_T * look.weights_T, torch.ones_like(sums)], 1)
+        self._table.index_add_(0, self._index[look.tasks], update.to(self._table.dtype))
+        for name, penalty in look.penalties.items():
+            pair = torch.stack([penalty, torch.ones_like(penalty)]).to(self._table.dtype)
+            self._penalties[name] = self._penalties[name] + pair if name in self._penalties else pair
+
+    def losses(self) -> dict[str, float]:
+        """The mean loss of each task that was active."""
+        return {t: row[0] / row[1] for t, row in self._rows() if row[3] > 0}
+
+    def coefficients(self) -> dict[str, float]:
+        """The mean of c_t w_t of each task that was active."""
+        return {t: row[2] / row[3] for t, row in self._rows() if row[3] > 0}
+
+    def penalties(self) -> dict[str, float]:
+        """The mean of each penalty."""
+        return {name: float(pair[0] / pair[1]) for name, pair in self._penalties.items()}
+
+    def clear(self) -> None:
+        """Starts an epoch."""
+        self._table.zero_()
+        self._penalties = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors by name."""
+        return {"table": self._table.cpu(), "penalties": {n: p.cpu() for n, p in self._penalties.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from another's state."""
+        self._table.copy_(state["table"])
+        self._penalties = {name: pair.to(self._table) for name, pair in state["penalties"].items()}
+
+    def _rows(self) -> list[tuple[str, list[float]]]:
+        return list(zip(self._tasks, self._table.tolist(), strict=True))
+
+
+class Progress:
+    """Counts from the start of the run.
+
+    epoch: whole epochs done. batch: batches done of the one under way. step: optimizer steps, skipped ones too.
+    judged: the step of the last evaluation. best: of the best epoch so far. best_of: the best epoch of each task.
+    stale: epochs since the best. skipped_in_a_row: steps. schedule_epochs: the length that the schedule keeps.
+    """
+
+    def __init__(self, tasks: Sequence[str], device: torch.device, schedule_epochs: int) -> None:
+        self.epoch = 0
+        self.batch = 0
+        self.step = 0
+        self.judged = 0
+        self.best: dict[str, Any] | None = None
+        self.best_of: dict[str, dict[str, float]] = {}
+        self.stale = 0
+        self.skipped_in_a_row = 0
+        self.schedule_epochs = schedule_epochs
+        self.totals = Totals(tasks, device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+        return {**vars(self), "totals": self.totals.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from another's state."""
+        self.totals.load_state_dict(state["totals"])
+        vars(self).update({name: value for name, value in state.items() if name != "totals"})
