@@ -67,6 +67,7 @@ def cached(folder: Path, source: str, words: tuple[str, ...], build: Callable[[]
     found = _read(path)
     if found is not None:
         return found
+    LOG.info("decoding %s, once, into %s", source, folder)
     train, test = build()
     loaded = Loaded(train, test, content_digest(train, test))
     _write(path, loaded)

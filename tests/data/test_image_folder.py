@@ -70,6 +70,12 @@ def test_images_and_labels_are_read_in_the_order_of_class_and_name(tmp_path, kin
     assert loaded.test.columns["label"].classes == ("ant", "cat")
 
 
+def test_classes_are_sorted_by_name_and_not_by_path(tmp_path):
+    names = [f"{part}/{name}/1.png" for part in ("train", "test") for name in ("a-b", "a")]
+    zipped(tmp_path / "x.zip", dict.fromkeys(names, png((0, 0, 0))))
+    assert source(tmp_path, "x.zip").load().train.columns["label"].classes == ("a", "a-b")
+
+
 def test_rows_are_height_and_columns_width(tmp_path):
     pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
     file = BytesIO()

@@ -66,7 +66,7 @@ def test_one_odd_sample_does_not_stop_the_split():
 
 
 @pytest.mark.parametrize(
-    "missing", [torch.tensor([MISSING] * 10 + [1] * 30), torch.tensor([float("nan")] * 10 + [1.0] * 30)]
+    "missing", [torch.tensor([MISSING] * 10 + [0] * 30), torch.tensor([float("nan")] * 10 + [0.0] * 30)]
 )
 def test_missing_labels_are_a_stratum_of_their_own(missing):
     for seed in range(20):
