@@ -1,35 +1,71 @@
 """Assembles the rooms' typed options into one configuration, and checks it. Imports no torch."""
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import yaml  # type: ignore[import-untyped]
 from msgspec import Meta, Struct
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mtl_cli.aggregation.options import AGGREGATIONS
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.data.options import SOURCES, DataOptions
-from mtl_cli.options import ConfigError, Index, Option, Table, convert, nearest
+from mtl_cli.options import ConfigError, Index, Option, Table, convert, nearest, shown, tag, text
 from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.tasks.options import HEADS, KINDS, LOSSES, METRICS, LossOption, TaskOption
-from mtl_cli.training.options import DEVICES, OPTIMIZERS, SCHEDULERS, DeviceOption, OptimizerOption, SchedulerOption, TrainerOptions
+from mtl_cli.training.options import (
+    DEVICES,
+    OPTIMIZERS,
+    SCHEDULERS,
+    DeviceOption,
+    OptimizerOption,
+    SchedulerOption,
+    TrainerOptions,
+)
 from mtl_cli.weighting.options import WEIGHTINGS
 
 TABLES: dict[str, Table] = {
     table.group: table
     for table in (
-        BACKBONES, SHARINGS, WEIGHTINGS, AGGREGATIONS, REGULARIZERS, OPTIMIZERS, SCHEDULERS, DEVICES, KINDS, HEADS, LOSSES, SOURCES,
+        BACKBONES,
+        SHARINGS,
+        WEIGHTINGS,
+        AGGREGATIONS,
+        REGULARIZERS,
+        OPTIMIZERS,
+        SCHEDULERS,
+        DEVICES,
+        KINDS,
+        HEADS,
+        LOSSES,
+        SOURCES,
     )
-}  # fmt: skip
+}
 CHOICES = ("backbone", "sharing", "weighting", "aggregation", "optimizer", "scheduler", "device")
+BELOW = {
+    "head": "tasks.NAME.head",
+    "loss": "tasks.NAME.loss",
+    "kind": "tasks.NAME.kind",
+    "metrics": "tasks.NAME.metrics",
+    "source": "data.parts.NAME",
+    "parts": "data.parts",
+    "split": "eval.split",
+}
+"""Where a choice stands that is not made for the whole run."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that a training run is told."""
 
     task: Annotated[str, Meta(description="the task set's name")]
-    name: Annotated[str | None, Meta(description="of the run; added to its folder's name")]
+    name: Annotated[
+        Annotated[str, Meta(pattern=r"^[^/\\]+$", title="text without slashes")] | None,
+        Meta(description="of the run; added to its folder's name"),
+    ]
     seed: Annotated[Index, Meta(description="initial weights, order, augmentation, the methods' draws")]
     runs_dir: Annotated[str, Meta(description="where run directories go")]
     run_dir: Annotated[str | None, Meta(description="this run's directory; null: runs_dir/<task set>/<time>")]
@@ -51,15 +87,20 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     device: Annotated[DeviceOption, Meta(description="where to compute")]
 
 
+class EvalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `mtl eval` is told beside the checkpoint's own configuration."""
+
+    split: Annotated[Literal["train", "val", "test"], Meta(description="which samples to evaluate on")]
+
+
 def check(raw: dict[str, Any], folders: list[Path]) -> Config:
     """The typed configuration of a composed one; `folders` hold the YAMLs that lie beneath named entries.
 
     Raises: ConfigError: one line that names the key, the value and the nearest right one.
     """
-    known = [f for f in Config.__struct_fields__]
-    for key in raw:
-        if key not in known:
-            raise ConfigError(f"{key}={raw[key]} is not a key: {nearest(key, known)}")
+    for key, value in raw.items():
+        if key not in Config.__struct_fields__:
+            raise ConfigError(unknown(str(key), value, raw))
     typed = dict(raw)
     for group in CHOICES:
         typed[group] = TABLES[group].convert(_section(raw, group), group)
@@ -68,90 +109,149 @@ def check(raw: dict[str, Any], folders: list[Path]) -> Config:
     }
     typed["trainer"] = convert(_section(raw, "trainer"), TrainerOptions, "trainer")
     typed["data"] = _data(_section(raw, "data"), folders)
-    tasks = _section(raw, "tasks")
-    if not tasks:
-        raise ConfigError("tasks is empty: a task set names at least one task (mtl ls task)")
-    typed["tasks"] = {name: _task(name, value, folders) for name, value in tasks.items()}
+    typed["tasks"] = _tasks(_section(raw, "tasks", "task"), folders)
     config: Config = convert(typed, Config, "")
     _agree(config)
     return config
 
 
-def beneath(value: Any, group: str, tag: str, key: str, folders: list[Path]) -> dict[str, Any]:
-    """`value` (a name, or a dictionary with one under `tag`) over the YAML of that name."""
-    entry = {tag: value} if isinstance(value, str) else value
-    if not isinstance(entry, dict) or tag not in entry:
-        raise ConfigError(f"{key}={value} should say its {tag}: one of {', '.join(sorted(TABLES[group]))}")
-    name = entry[tag]
-    if name not in TABLES[group]:
-        raise ConfigError(f"{key}.{tag}={name} is not known: {nearest(str(name), list(TABLES[group]))}")
+def unknown(key: str, value: Any, raw: dict[str, Any]) -> str:
+    """The line for a key that stands nowhere at the top of the composed configuration `raw`."""
+    line = f"{shown(key, value)} is not a key here"
+    if key in BELOW:
+        return f"{line}: did you mean {BELOW[key]}={text(value)}?"
+    if key in ("checkpoint", "eval"):
+        return f"{line}: it belongs to mtl eval (to go on with a run: resume=, to start from its weights: init_from=)"
+    inner = [f"{group}.{name}" for group, part in raw.items() if isinstance(part, Mapping) for name in part]
+    right = [path for path in inner if path.endswith(f".{key}")]
+    if right:
+        return f"{line}: did you mean {right[0]}?"
+    known = [name for name in raw if name != key] or [*Config.__struct_fields__]
+    close = difflib.get_close_matches(key, [*known, "experiment"], n=1)
+    return f"{line}: {f'did you mean {close[0]}?' if close else 'mtl ls lists the groups, mtl ls GROUP its keys'}"
+
+
+def beneath(value: Any, group: str, key: str, folders: list[Path]) -> dict[str, Any]:
+    """`value` (a name, or a dictionary that says one) over the YAML of that name."""
+    table = TABLES[group]
+    entry = {table.tag_field: value} if isinstance(value, str) else value
+    if not isinstance(entry, dict) or table.tag_field not in entry:
+        raise ConfigError(f"{shown(key, value)} should say its {table.tag_field}: {nearest('', list(table))}")
+    name = entry[table.tag_field]
+    if not isinstance(name, str) or name not in table:
+        raise ConfigError(f"{key}.{table.tag_field}={text(name)} is not known: {nearest(text(name), list(table))}")
     for folder in folders:
         file = folder / group / f"{name}.yaml"
         if file.is_file():
-            base = OmegaConf.to_container(OmegaConf.load(file))
-            assert isinstance(base, dict)
-            return {**base, **entry}
-    raise ConfigError(f"{key}.{tag}={name} has no file {group}/{name}.yaml in {', '.join(map(str, folders))}")
+            return {**section(file), **entry}
+    looked = ", ".join(map(str, folders))
+    raise ConfigError(f"{key}.{table.tag_field}={name} has no file {group}/{name}.yaml in {looked}")
 
 
-def _section(raw: dict[str, Any], key: str) -> dict[str, Any]:
+def section(file: Path, *, resolve: bool = True) -> dict[str, Any]:
+    """The dictionary that stands in a YAML file. Raises: ConfigError: it cannot be read, or holds none."""
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(file), resolve=resolve)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file} should hold keys and values")
+    return {str(key): value for key, value in found.items()}
+
+
+def _section(raw: dict[str, Any], key: str, group: str = "") -> dict[str, Any]:
     value = raw.get(key)
     if not isinstance(value, dict):
-        raise ConfigError(f"{key}={value} should be a section with keys of its own (mtl ls {key})")
+        raise ConfigError(f"{key}={text(value)} should be a section with keys of its own (mtl ls {group or key})")
     return {str(k): v for k, v in value.items()}
 
 
 def _data(raw: dict[str, Any], folders: list[Path]) -> DataOptions:
-    parts = _section({"data.parts": raw.get("parts")}, "data.parts")
-    typed = {
-        name: SOURCES.convert(beneath(value, "source", "name", f"data.parts.{name}", folders), f"data.parts.{name}")
-        for name, value in parts.items()
-    }
+    parts = _section({"data.parts": raw.get("parts")}, "data.parts", "source")
+    _named(parts, "data.parts", "name")
+    typed = {}
+    for name, value in parts.items():
+        key = f"data.parts.{name}"
+        typed[name] = SOURCES.convert(beneath(value, "source", key, folders), key)
+    if not typed:
+        raise ConfigError("data.parts={} is empty: a task set names at least one part (mtl ls task)")
     options: DataOptions = convert({**raw, "parts": typed}, DataOptions, "data")
     return options
 
 
+def _tasks(raw: dict[str, Any], folders: list[Path]) -> dict[str, TaskOption]:
+    if not raw:
+        raise ConfigError("tasks={} is empty: a task set names at least one task (mtl ls task)")
+    _named(raw, "tasks", "kind")
+    return {name: _task(name, value, folders) for name, value in raw.items()}
+
+
+def _named(entries: dict[str, Any], key: str, tag_field: str) -> None:
+    """An entry without its tag, beside others that have one, is most likely a misspelt one of them."""
+    whole = [
+        name
+        for name, value in entries.items()
+        if isinstance(value, str) or (isinstance(value, dict) and tag_field in value)
+    ]
+    for name, value in entries.items():
+        if name not in whole and isinstance(value, dict) and value and whole:
+            new = f"a new one says its {tag_field}"
+            raise ConfigError(f"{shown(f'{key}.{name}', value)} is not known: {nearest(name, whole)} ({new})")
+
+
 def _task(name: str, value: Any, folders: list[Path]) -> TaskOption:
     key = f"tasks.{name}"
-    entry = beneath(value, "kind", "kind", key, folders)
+    entry = beneath(value, "kind", key, folders)
     for group, table in (("head", HEADS), ("loss", LOSSES)):
         if group in entry:
             below = f"{key}.{group}"
-            default = _default(entry["kind"], group, folders)
             part = entry[group]
             if isinstance(part, dict) and "name" not in part:
-                part = {"name": default, **part}
-            entry[group] = table.convert(beneath(part, group, "name", below, folders), below)
+                part = {"name": _default(entry["kind"], group, folders), **part}
+            entry[group] = table.convert(beneath(part, group, below, folders), below)
     option: TaskOption = KINDS.convert(entry, key)
     return option
 
 
 def _default(kind: str, group: str, folders: list[Path]) -> str:
-    return str(beneath(kind, "kind", "kind", "kind", folders)[group])
+    return str(beneath(kind, "kind", "kind", folders)[group])
 
 
 def _agree(config: Config) -> None:
     """What holds between sections. Raises: ConfigError."""
     parts = list(config.data.parts)
     for name, task in config.tasks.items():
-        kind = str(task.__struct_config__.tag)
         if task.part is None and len(parts) > 1:
-            raise ConfigError(f"tasks.{name}.part is missing: with several parts say which: {', '.join(parts)}")
+            raise ConfigError(f"tasks.{name}.part=null is missing: with several parts say which: {', '.join(parts)}")
         if task.part is not None and task.part not in parts:
             raise ConfigError(f"tasks.{name}.part={task.part} is not a part: {nearest(task.part, parts)}")
-        for metric in (*task.metrics, task.primary):
-            if metric not in METRICS[kind]:
-                raise ConfigError(
-                    f"tasks.{name}.metrics={metric} is no metric of {kind}: {nearest(metric, list(METRICS[kind]))}"
-                )
-        if task.primary not in task.metrics:
-            raise ConfigError(f"tasks.{name}.primary={task.primary} is not one of its metrics: {', '.join(task.metrics)}")
-        assert isinstance(task.loss, LossOption)
-        if kind not in task.loss.fits:
-            fit = [loss for loss in LOSSES if kind in LOSSES.struct(loss).fits]  # type: ignore[attr-defined]  # all are LossOption
-            raise ConfigError(
-                f"tasks.{name}.loss.name={task.loss.__struct_config__.tag} does not fit {kind}: take {' or '.join(fit)}"
-            )
+        _metrics_agree(name, task)
+        _loss_agrees(name, task)
     select = ["mean", "worst", *config.tasks]
     if config.trainer.select not in select:
-        raise ConfigError(f"trainer.select={config.trainer.select} is not known: {nearest(config.trainer.select, select)}")
+        raise ConfigError(
+            f"trainer.select={config.trainer.select} is not known: {nearest(config.trainer.select, select)}"
+        )
+
+
+def _metrics_agree(name: str, task: TaskOption) -> None:
+    known = METRICS[tag(task)]
+    for key, metric in (*(("metrics", metric) for metric in task.metrics), ("primary", task.primary)):
+        if metric not in known:
+            raise ConfigError(
+                f"tasks.{name}.{key}={metric} is no metric of {tag(task)}: {nearest(metric, list(known))}"
+            )
+    if task.primary not in task.metrics:
+        raise ConfigError(f"tasks.{name}.primary={task.primary} is not among its metrics: {', '.join(task.metrics)}")
+
+
+def _loss_agrees(name: str, task: TaskOption) -> None:
+    if not _fits(type(task.loss), tag(task)):
+        right = [loss for loss in LOSSES if _fits(LOSSES.struct(loss), tag(task))]
+        raise ConfigError(
+            f"tasks.{name}.loss.name={tag(task.loss)} does not fit {tag(task)}: take {' or '.join(right)}"
+        )
+
+
+def _fits(loss: type[Struct], kind: str) -> bool:
+    return issubclass(loss, LossOption) and kind in loss.fits

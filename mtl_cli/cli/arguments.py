@@ -1,0 +1,146 @@
+"""A command line as Hydra's grammar needs it: options first, paths quoted, entries of dictionaries addable."""
+
+import re
+from typing import NamedTuple
+
+from mtl_cli.options import ConfigError, nearest
+
+PATHS = ("checkpoint", "resume", "init_from", "run_dir", "runs_dir", "data_dir", "cache_dir", "name")
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+CFG = ("job", "hydra", "all")
+FLAGS = ("--help", "--hydra-help", "--resolve", "--run", "--multirun", "--shell-completion")
+VALUED = ("--cfg", "--package", "--config-path", "--config-name", "--config-dir")
+SHORT = {
+    "-h": "--help", "-r": "--run", "-m": "--multirun", "-sc": "--shell-completion", "-c": "--cfg", "-p": "--package",
+    "-cp": "--config-path", "-cn": "--config-name", "-cd": "--config-dir", "-i": "--info",
+}  # fmt: skip
+INSTEAD = ("--cfg", "--info", "--run", "--multirun", "--shell-completion")
+"""Options that say what to do; Hydra takes one of them."""
+
+
+class Override(NamedTuple):
+    """One `key=value` as the user typed it; `prefix` is +, ++ or ~; `value` is None where there is no `=`."""
+
+    prefix: str
+    key: str
+    value: str | None
+
+    def __str__(self) -> str:
+        return f"{self.prefix}{self.key}" + ("" if self.value is None else f"={self.value}")
+
+    @property
+    def plain(self) -> str | None:
+        """The value without quotes, or None for no value and for null."""
+        if self.value in (None, "", "null"):
+            return None
+        quoted = re.fullmatch(r"""(['"])(.*)\1""", str(self.value), re.DOTALL)
+        return quoted.group(2).replace(rf"\{quoted.group(1)}", quoted.group(1)) if quoted else self.value
+
+
+class Arguments(NamedTuple):
+    """A command line, taken apart: options by their long names, and overrides."""
+
+    options: dict[str, str | None]
+    overrides: list[Override]
+
+    @property
+    def sweep(self) -> bool:
+        """Whether Hydra is asked for one job for each combination."""
+        return "--multirun" in self.options
+
+    def last(self, key: str) -> Override | None:
+        """The override of that key which counts."""
+        return next((override for override in reversed(self.overrides) if override.key == key), None)
+
+    def argv(self) -> list[str]:
+        """The command line for Hydra."""
+        options = [word for name, value in self.options.items() for word in (name, value) if word is not None]
+        return [*options, *(str(adapted(override, sweep=self.sweep)) for override in self.overrides)]
+
+
+def parse(words: list[str]) -> Arguments:
+    """Takes a command line apart. Raises: ConfigError: an option that is unknown or lacks its value."""
+    options: dict[str, str | None] = {}
+    overrides: list[Override] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("-") and word != "-":
+            name, value = _option(word, rest)
+            options[name] = value
+        else:
+            overrides.append(override(word))
+    told = [name for name in INSTEAD if name in options]
+    if len(told) > 1:
+        raise ConfigError(f"{' '.join(told)} do not go together: choose one")
+    if "--resolve" in options and not {"--cfg", "--help"} & set(options):
+        raise ConfigError("--resolve goes with --cfg: mtl train --cfg job --resolve")
+    return Arguments(options, overrides)
+
+
+def override(word: str) -> Override:
+    """One word of the command line. Raises: ConfigError: it is no override."""
+    key, equals, value = word.partition("=")
+    prefix = key[: len(key) - len(key.lstrip("+~"))]
+    if not re.match(r"[\w$][\w./@:$-]*$", key[len(prefix) :]):
+        raise ConfigError(f"{word or repr(word)} is not an override: write KEY=VALUE")
+    if not equals and prefix != "~":
+        raise ConfigError(f"{word} is not an override: write {word}=VALUE")
+    return Override(prefix, key[len(prefix) :], value if equals else None)
+
+
+def adapted(override: Override, *, sweep: bool) -> Override:
+    """`override` as Hydra's grammar needs it.
+
+    A path may hold `=`, spaces and anything else, so it is quoted. Below `tasks` and `data.parts` a YAML may leave
+    out what the YAML of a name says, so such a key is added where it is not there; the typed check finds wrong ones.
+    """
+    prefix, key, value = override
+    if value is None or prefix == "~":
+        return override
+    entry = re.match(r"tasks\.|data\.parts\.[^.]+\.", key)
+    if entry and not prefix:
+        prefix = "++"
+    return Override(prefix, key, _quoted(value, sweep=sweep) if key in PATHS else value)
+
+
+def typed(line: str) -> str:
+    """A job's override, as Hydra hands it on, as the user would type it: `adapted` undone."""
+    prefix, key, value = override(line)
+    if prefix == "++" and re.match(r"tasks\.|data\.parts\.", key):
+        prefix = ""
+    return str(Override(prefix, key, Override("", key, value).plain or value if key in PATHS else value))
+
+
+def _quoted(value: str, *, sweep: bool) -> str:
+    if value in ("", "null") or value[0] in "'\"" or "\\" in value or "${" in value:
+        return value
+    if sweep and re.match(r"(choice|glob|sort|shuffle)\(", value):
+        return value
+    parts = value.split(",") if sweep else [value]
+    return ",".join("'" + part.replace("'", r"\'") + "'" for part in parts)
+
+
+def _option(word: str, rest: list[str]) -> tuple[str, str | None]:
+    """The long name and the value of one option; takes the value from `rest`."""
+    name, equals, value = word.partition("=")
+    name = SHORT.get(name, name)
+    if name == "--info":
+        if not equals and rest and rest[0] in INFO:
+            value = rest.pop(0)
+        return name, _one_of(name, value or "all", INFO)
+    if name in FLAGS:
+        return name, None
+    if name not in VALUED:
+        raise ConfigError(f"{word} is not an option: {nearest(name, [*FLAGS, *VALUED, '--info', '--version'])}")
+    if not equals:
+        if not rest:
+            raise ConfigError(f"{word} is missing its value: {word} {'job' if name == '--cfg' else 'VALUE'}")
+        value = rest.pop(0)
+    return name, _one_of(name, value, CFG) if name == "--cfg" else value
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ConfigError(f"{name} {value} is not known: {nearest(value, list(known))}")
+    return value

@@ -1,0 +1,148 @@
+"""Hands a command to Hydra, once, and turns what comes back into an exit code.
+
+0: done. 1: a job failed. 2: a mistake in what was asked for. 130: Ctrl-C; 143: SIGTERM.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from typing import NamedTuple
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from mtl_cli.cli import jobs, starts, sweep
+from mtl_cli.cli.arguments import parse
+from mtl_cli.cli.errors import MISTAKES, worded
+from mtl_cli.cli.folders import CONF, searched
+from mtl_cli.cli.jobs import Call
+from mtl_cli.commands import ls
+from mtl_cli.options import ConfigError, Interrupted, JobError
+
+
+class Outcome(NamedTuple):
+    """How one job ended: an exit code, and the line that says why it failed."""
+
+    code: int
+    line: str = ""
+
+
+def run(command: str, words: list[str]) -> int:
+    """Runs one command line. Returns the exit code."""
+    wordy = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    OmegaConf.register_new_resolver("mtl.groups", _groups, replace=True)
+    try:
+        call = starts.call(command, parse(starts.worded(command, words)))
+    except ConfigError as error:
+        return _fail(Outcome(2, str(error)))
+    outcomes: list[Outcome] = []
+    traces = sweep.Traces.of(call.arguments)
+    try:
+        return _compose(call, traces, outcomes, wordy=wordy)
+    except Interrupted as stop:
+        return stop.exit_code
+    except KeyboardInterrupt:
+        return _fail(Outcome(130, "interrupted"))
+    finally:
+        if call.arguments.sweep:
+            traces.tidy()
+
+
+def _compose(call: Call, traces: sweep.Traces, outcomes: list[Outcome], *, wordy: bool) -> int:
+    """Lets Hydra compose and run; words the mistakes that it finds."""
+    job = _job(call, outcomes, traces, wordy=wordy)
+    try:
+        with _command_line([f"mtl {call.command}", *starts.argv(call, traces)]), _quiet(call):
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=call.primary)(job)()
+    except (*MISTAKES, ValueError) as error:
+        return _fail(Outcome(2, worded(error, call)))
+    except SystemExit as done:
+        return 0 if done.code in (None, 0) else _no_package(call)
+    return sweep.code([outcome.code for outcome in outcomes])
+
+
+def _no_package(call: Call) -> int:
+    """Hydra leaves early over one thing only: a part of the configuration to show that is not there."""
+    part = call.arguments.options.get("--package")
+    return _fail(Outcome(2, f"--package {part} is not there: --cfg job alone shows all"))
+
+
+def _job(call: Call, outcomes: list[Outcome], traces: sweep.Traces, *, wordy: bool) -> Callable[[DictConfig], None]:
+    """The function that Hydra runs for each job. It raises nothing, so that a failed job stops no other.
+
+    But in another process, where a launcher may have put it, it raises, and Hydra carries the error home.
+    """
+    home = os.getpid()
+
+    def job(cfg: DictConfig) -> None:
+        traces.seen(HydraConfig.get())
+        outcome = _outcome(call, cfg, wordy=wordy)
+        outcomes.append(outcome)
+        if outcome.code:
+            _fail(Outcome(outcome.code, _named(outcome.line)))
+            if os.getpid() != home:
+                raise JobError(outcome.line)
+
+    return job
+
+
+def _outcome(call: Call, cfg: DictConfig, *, wordy: bool) -> Outcome:
+    try:
+        jobs.run(call, cfg)
+    except JobError as error:
+        return Outcome(1, str(error))
+    except MISTAKES as error:
+        return Outcome(2, worded(error, call))
+    except Exception as error:  # noqa: BLE001  # whatever a job raises, the next one of a sweep still runs
+        if wordy:
+            traceback.print_exc()
+        first = (str(error).splitlines() or [""])[0]
+        return Outcome(1, f"failed: {type(error).__name__}: {first}")
+    return Outcome(0)
+
+
+def _groups(which: str) -> str:
+    """The list of groups in a help page."""
+    groups = ls.GROUPS if which == "all" else ls.FOR_THE_RUN
+    return "\n".join(ls.overview(list(groups), searched())).replace("$", "$$")
+
+
+def _named(line: str) -> str:
+    """`line` with the job of a sweep that it is about."""
+    here = HydraConfig.get()
+    if here.mode != RunMode.MULTIRUN:
+        return line
+    return f"job {here.job.num} ({' '.join(jobs.told_to_job())}): {line}"
+
+
+def _fail(outcome: Outcome) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"mtl: {' '.join(outcome.line.split())}\n")
+    return outcome.code
+
+
+@contextmanager
+def _quiet(call: Call) -> Iterator[None]:
+    """With --package, what Hydra itself writes to stderr is held back; no job runs then."""
+    with redirect_stderr(StringIO() if "--package" in call.arguments.options else sys.stderr):
+        yield
+
+
+@contextmanager
+def _command_line(argv: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, and passes errors on as they are under HYDRA_FULL_ERROR."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full

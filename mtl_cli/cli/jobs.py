@@ -1,0 +1,95 @@
+"""One job: a composed configuration is typed and checked, and only then is the command's code imported."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from mtl_cli import saved, schema
+from mtl_cli.cli import folders, plugins
+from mtl_cli.cli.arguments import Arguments, typed
+from mtl_cli.commands import ls
+from mtl_cli.options import ConfigError, convert, shown
+from mtl_cli.schema import Config, EvalOptions
+from mtl_cli.session import Session
+
+
+class Call(NamedTuple):
+    """What the user asked for: `saved` is the configuration of the run or checkpoint that it starts from."""
+
+    command: str
+    primary: str
+    arguments: Arguments
+    saved: dict[str, Any] | None = None
+
+
+def run(call: Call, cfg: DictConfig) -> None:
+    """Does what the call asks for, with one composed configuration."""
+    raw = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(raw, dict)
+    named = {str(key): value for key, value in raw.items()}
+    if call.command == "ls":
+        plugins.load(named.pop("plugins"), call.arguments)
+        ls.run(convert(named, ls.LsOptions, ""), folders.searched())
+    elif call.command == "eval":
+        _evaluate(cfg, named, call)
+    else:
+        _train(cfg, named, call)
+
+
+def _train(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
+    config = _checked(raw, call)
+    if call.saved is not None:
+        before = {**call.saved, "device": call.saved.get("device", raw.get("device"))}
+        saved.agree(schema.check(before, folders.searched()), config)
+    elif config.resume is not None:
+        raise ConfigError(f"resume={config.resume} in a YAML has no effect: mtl train resume={config.resume}")
+    elif config.init_from is not None:
+        saved.locate(config.init_from, "init_from")
+    session = _session(cfg, call)
+    from mtl_cli.commands.train import run as train  # not at the top: it imports torch
+
+    train(config, session)
+
+
+def _evaluate(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
+    told = raw.pop("eval", None)
+    if not isinstance(told, dict):
+        raise ConfigError(f"{shown('eval', told)} should be a section with keys of its own: eval.split=test")
+    options: EvalOptions = convert(told, EvalOptions, "eval")
+    checkpoint = Path(raw.pop("checkpoint"))
+    config = _checked(raw, call)
+    session = _session(cfg, call)
+    from mtl_cli.commands.evaluate import run as evaluate  # not at the top: it imports torch
+
+    evaluate(config, options, checkpoint, session)
+
+
+def _checked(raw: dict[str, Any], call: Call) -> Config:
+    for told in call.arguments.overrides:
+        if told.key in (*schema.CHOICES, "task", "trainer") and str(told.value).startswith("["):
+            raise ConfigError(
+                f"{told} names several: choose one, or sweep over them: -m {told.key}={str(told.value)[1:-1]}"
+            )
+    plugins.load(raw.get("plugins"), call.arguments)
+    return schema.check(raw, folders.searched())
+
+
+def _session(cfg: DictConfig, call: Call) -> Session:
+    hydra = HydraConfig.get()
+    told = [str(override) for override in call.arguments.overrides]
+    record = {
+        "config.yaml": OmegaConf.to_yaml(cfg),
+        "hydra.yaml": OmegaConf.to_yaml(hydra),
+        "overrides.yaml": OmegaConf.to_yaml(hydra.overrides.task),
+    }
+    if hydra.mode != RunMode.MULTIRUN:
+        return Session(call.command, told, record, None)
+    return Session(call.command, told_to_job(), record, Path(hydra.runtime.output_dir))
+
+
+def told_to_job() -> list[str]:
+    """The overrides of the job that runs now, as the user would type them."""
+    return [typed(str(line)) for line in HydraConfig.get().overrides.task]
