@@ -1,0 +1,127 @@
+"""Runs of `mtl` in processes of their own that kill themselves at a chosen moment."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PRELOADED = ["mtl_cli.cli.call", "mtl_cli.commands.train", "mtl_cli.data.digits", "sklearn.datasets"]
+TINY = [
+    "task=digits",
+    "data.limit=90",
+    "backbone=mlp",
+    "backbone.hidden=[12,8]",
+    "backbone.dropout=0.2",
+    "trainer.epochs=3",
+    "trainer.batch_size=16",
+    "trainer.save_every=2",
+    "trainer.log_every=1",
+    "data.validation=0.2",
+    "device=cpu",
+    "device.threads=1",
+]
+"""Three epochs of five steps, a checkpoint every second step and after each epoch."""
+
+
+def train(words: list[str], plan: str = "") -> int | None:
+    """Runs `mtl train` with those words; `plan` says when it kills itself, see `_arm`. Returns the exit code."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_child, args=(words, plan))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def same(first: Path, second: Path) -> list[str]:
+    """What differs between the ends of two runs: weights, training state, metrics, to the last bit."""
+    different = [
+        name for name in ("metrics.jsonl", "metrics.csv") if (first / name).read_bytes() != (second / name).read_bytes()
+    ]
+    for pointer in ("last", "best"):
+        one, other = (run / "checkpoints" / (run / "checkpoints" / pointer).read_text() for run in (first, second))
+        if (one / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes():
+            different.append(f"{pointer}/model.safetensors")
+        states = [torch.load(folder / "training.pt", weights_only=True) for folder in (one, other)]
+        different += [f"{pointer}/training.pt:{key}" for key in _unequal(states[0], states[1])]
+    return different
+
+
+def steps_taken(run: Path) -> int:
+    """Steps that metrics.jsonl tells of."""
+    return (run / "metrics.jsonl").read_text().count('"event": "step"')
+
+
+def _unequal(first: Any, second: Any, key: str = "") -> Iterator[str]:
+    if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
+        for name in first:
+            yield from _unequal(first[name], second[name], f"{key}.{name}")
+    elif isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        if first.dtype != second.dtype or not torch.equal(first, second):
+            if not (first.isnan().equal(second.isnan()) and first.nan_to_num().equal(second.nan_to_num())):
+                yield key
+    elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+        for i, (one, other) in enumerate(zip(first, second, strict=True)):
+            yield from _unequal(one, other, f"{key}.{i}")
+    elif first != second:
+        yield key
+
+
+def _child(words: list[str], plan: str) -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  # for the life of the process
+    from mtl_cli.__main__ import main
+
+    with _arm(plan):
+        code = main(["train", *words])
+    sys.exit(code)
+
+
+@contextmanager
+def _arm(plan: str) -> Iterator[None]:
+    """`io:N`: before the N-th call that writes, syncs, renames or removes. `step:N`: within the N-th step.
+
+    `signal:N`: SIGTERM within the N-th step. `timer:S`: after S seconds of the process's own time.
+    """
+    kind, _, number = plan.partition(":")
+    if kind == "timer":
+        signal.signal(signal.SIGVTALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        signal.setitimer(signal.ITIMER_VIRTUAL, float(number))
+    if kind == "io":
+        counter = Counter(int(number), signal.SIGKILL)
+        os.fsync = counter.before(os.fsync)
+        shutil.rmtree = counter.before(shutil.rmtree)  # type: ignore[assignment]  # the same signature
+        for name in ("rename", "replace", "write_bytes", "mkdir"):
+            setattr(Path, name, counter.before(getattr(Path, name)))
+    if kind in ("step", "signal"):
+        from mtl_cli.training.engine import Engine
+
+        counter = Counter(int(number), signal.SIGKILL if kind == "step" else signal.SIGTERM)
+        Engine._move = counter.before(Engine._move)  # type: ignore[method-assign]  # for this process only
+    yield
+
+
+class Counter:
+    """Sends its own process a signal before the N-th of the counted calls."""
+
+    def __init__(self, at: int, number: int) -> None:
+        self.left = at
+        self.number = number
+
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, counted."""
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), self.number)
+            return function(*arguments, **named)
+
+        return counted
