@@ -45,9 +45,17 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if words[0] not in COMMANDS:
         return _unknown(words[0])
-    from mtl_cli.cli.call import run  # imports hydra
+    try:
+        from mtl_cli.cli.call import run  # not at the top: it imports hydra
 
-    return run(words[0], words[1:])
+        code = run(words[0], words[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `mtl ls | head`: the reader has enough
+        sys.stdout = None  # nothing to flush at the end
+        return 141
+    return code
 
 
 def _help() -> str:

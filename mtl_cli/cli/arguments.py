@@ -48,6 +48,11 @@ class Arguments(NamedTuple):
         """Whether Hydra is asked for one job for each combination."""
         return "--multirun" in self.options
 
+    @property
+    def typed(self) -> list[str]:
+        """The overrides as the user wrote them."""
+        return [str(override) for override in self.overrides]
+
     def last(self, key: str) -> Override | None:
         """The override of that key which counts."""
         return next((override for override in reversed(self.overrides) if override.key == key), None)

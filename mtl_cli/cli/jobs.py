@@ -17,11 +17,16 @@ from mtl_cli.session import Session
 
 
 class Call(NamedTuple):
-    """What the user asked for: `saved` is the configuration of the run or checkpoint that it starts from."""
+    """What the user asked for.
+
+    typed: the overrides as the user wrote them; `arguments` may say less, or paths in full.
+    saved: the configuration of the run or checkpoint that it starts from.
+    """
 
     command: str
     primary: str
     arguments: Arguments
+    typed: list[str]
     saved: dict[str, Any] | None = None
 
 
@@ -79,14 +84,13 @@ def _checked(raw: dict[str, Any], call: Call) -> Config:
 
 def _session(cfg: DictConfig, call: Call) -> Session:
     hydra = HydraConfig.get()
-    told = [str(override) for override in call.arguments.overrides]
     record = {
         "config.yaml": OmegaConf.to_yaml(cfg),
         "hydra.yaml": OmegaConf.to_yaml(hydra),
         "overrides.yaml": OmegaConf.to_yaml(hydra.overrides.task),
     }
     if hydra.mode != RunMode.MULTIRUN:
-        return Session(call.command, told, record, None)
+        return Session(call.command, call.typed, record, None)
     return Session(call.command, told_to_job(), record, Path(hydra.runtime.output_dir))
 
 

@@ -35,6 +35,9 @@ def load(found: Any, arguments: Arguments) -> None:
         missing([str(package) for package in found], arguments, "a YAML")
     for package in named(arguments):
         for group, lines in _lines(package).items():
+            if group not in TABLES:
+                near = nearest(text(group), list(TABLES))
+                raise ConfigError(f"plugins=[{package}] adds to {text(group)}, which is no group: {near}")
             for line in lines:
                 _add(package, group, line)
 
@@ -51,8 +54,6 @@ def _lines(package: str) -> dict[str, list[Any]]:
 
 
 def _add(package: str, group: str, line: Any) -> None:
-    if group not in TABLES:
-        raise ConfigError(f"plugins=[{package}] adds to {text(group)}, no group: {nearest(text(group), list(TABLES))}")
     match line:
         case (struct, str(target)) if isinstance(struct, type) and issubclass(struct, Struct):
             name = tag(struct)

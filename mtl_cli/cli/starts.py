@@ -40,12 +40,12 @@ def call(command: str, arguments: Arguments) -> Call:
         return _evaluation(arguments)
     if command == "train" and resume is not None and resume.plain is not None:
         return _resumption(resume.plain, arguments)
-    return Call(command, command, arguments)
+    return Call(command, command, arguments, arguments.typed)
 
 
 def argv(call: Call, traces: Traces) -> list[str]:
     """The command line for Hydra."""
-    return [*entries.spelled_out(call).argv(), *traces.argv(call.arguments)]
+    return [*entries.spelled_out(call).argv(), *traces.argv(call.command, call.arguments)]
 
 
 def _one_place_each(command: str, arguments: Arguments) -> None:
@@ -71,12 +71,12 @@ def _evaluation(arguments: Arguments) -> Call:
         if not set(SHOWN) & set(arguments.options):
             raise ConfigError("checkpoint=??? is missing: mtl eval checkpoint=RUN (a run's directory, or a checkpoint)")
         _store({})
-        return Call("eval", "eval", arguments)
+        return Call("eval", "eval", arguments, arguments.typed)
     checkpoint = saved.locate(told.plain)
     raw = _anew(saved.load(checkpoint), told, arguments, run_dir=None, init_from=None)
     raw.pop("device", None)
     _store(raw)
-    return Call("eval", "eval", _replaced(arguments, "checkpoint", checkpoint), raw)
+    return Call("eval", "eval", _replaced(arguments, "checkpoint", checkpoint), arguments.typed, raw)
 
 
 def _resumption(value: str, arguments: Arguments) -> Call:
@@ -90,7 +90,7 @@ def _resumption(value: str, arguments: Arguments) -> Call:
         raw.pop("device", None)
     _store(raw)
     reduced = Arguments(arguments.options, [override for override in kept if override.key != "run_dir"])
-    return Call("train", "resume", _replaced(reduced, "resume", run_dir), raw)
+    return Call("train", "resume", _replaced(reduced, "resume", run_dir), arguments.typed, raw)
 
 
 def _anew(raw: dict[str, Any], told: Override, arguments: Arguments, **changes: Any) -> dict[str, Any]:

@@ -36,11 +36,12 @@ class Traces(NamedTuple):
         absent = [path for start in (root, *folders) for path in (start, *start.parents) if not path.exists()]
         return cls(f"{datetime.now():%Y%m%d-%H%M%S-%f}", root, folders, absent)  # noqa: DTZ005  # the user's own time
 
-    def argv(self, arguments: Arguments) -> list[str]:
+    def argv(self, command: str, arguments: Arguments) -> list[str]:
         """The override that makes the folder of this sweep known before Hydra makes it."""
         if not arguments.sweep or arguments.last(KEY):
             return []
-        return [f"{KEY}=${{runs_dir}}/${{task}}/{self.stamp}"]
+        task = "${hydra.runtime.choices.task}" if command == "train" else "${task}"
+        return [f"{KEY}=${{runs_dir}}/{task}/{self.stamp}"]
 
     def seen(self, hydra: Any) -> None:
         """Takes note of the folder of a job that Hydra runs."""

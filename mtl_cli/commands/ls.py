@@ -85,8 +85,9 @@ def run(options: LsOptions, folders: list[Path]) -> None:
 
 def overview(groups: list[str], folders: list[Path]) -> Iterator[str]:
     """Each group with its line and the names of its options."""
+    defaults = _defaults(folders)
     for group in groups:
-        chosen = _defaults(folders).get(group, [])
+        chosen = defaults.get(group, [])
         marked = [f"{name}*" if name in chosen else name for name in names(group, folders)]
         yield f"  {group:12} {GROUPS[group]}"
         yield from _wrapped(", ".join(marked) or "(none yet)", 15)
@@ -96,10 +97,11 @@ def page(group: str, folders: list[Path]) -> Iterator[str]:
     """One group in full."""
     yield f"{group}: {GROUPS[group]}"
     yield f"  {USAGE.get(group, f'mtl train {group}=NAME {group}.KEY=VALUE')}"
+    chosen = _defaults(folders).get(group, [])
     for choice in choices(group, folders):
         yield ""
         if choice.name:
-            yield f"{choice.name} (default)" if choice.name in _defaults(folders).get(group, []) else choice.name
+            yield f"{choice.name} (default)" if choice.name in chosen else choice.name
         yield from _wrapped(choice.line, 4)
         width = max((len(key.name) for key in choice.keys), default=0)
         for key in choice.keys:

@@ -1,0 +1,77 @@
+"""A user's own package is imported when the command line names it, and never otherwise."""
+
+from pathlib import Path
+
+import pytest
+
+from mtl_cli.schema import TABLES
+from tests.cli.calls import Mtl
+
+PLUGIN = """
+from typing import Annotated
+from msgspec import Meta
+from mtl_cli.options import Option, Positive
+
+class Toy(Option, tag="toy"):
+    '''A toy.'''
+    lr_factor: Annotated[Positive, Meta(description="how fast")]
+
+TABLE_LINES = {"weighting": [(Toy, "toy_methods:Toy")]}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _plugin(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(here))
+    (here / "toy_methods.py").write_text(PLUGIN)
+    (here / "weighting").mkdir()
+    (here / "weighting" / "toy.yaml").write_text("name: toy\nlr_factor: 2.0\n")
+    monkeypatch.setattr(TABLES["weighting"], "_lines", dict(TABLES["weighting"]._lines))
+
+
+WORDS = ("weighting=toy", "--config-dir", ".")
+
+
+def test_a_plugin_named_on_the_command_line_adds_its_methods(mtl: Mtl) -> None:
+    for _ in range(2):
+        config = mtl("train", *WORDS, "plugins=[toy_methods]").jobs[0].config
+        assert config.weighting.__struct_config__.tag == "toy"
+        assert config.plugins == ["toy_methods"]
+    assert "lr_factor = 2.0  (number above 0)" in mtl("ls", "weighting", "plugins=[toy_methods]", "-cd", ".").out
+    wrong = mtl("train", *WORDS, "plugins=[toy_methods]", "weighting.lr_factor=-1")
+    assert "weighting.lr_factor=-1 is not valid" in wrong.err
+
+
+def test_without_it_the_method_is_unknown(mtl: Mtl) -> None:
+    answer = mtl("train", *WORDS)
+    assert answer.code == 2
+    assert "weighting.name=toy is not known" in answer.err
+
+
+def test_a_saved_run_with_a_plugin_needs_it_on_the_command_line(mtl: Mtl, run_dir: Path) -> None:
+    file = run_dir / "checkpoints" / "step-1" / "config.yaml"
+    file.write_text(file.read_text().replace("plugins: []", "plugins: [toy_methods]"))
+    refused = mtl("eval", f"checkpoint={run_dir}")
+    assert refused.code == 2
+    assert "say it here: plugins=[toy_methods]" in refused.err
+    assert mtl("eval", f"checkpoint={run_dir}", "plugins=[toy_methods]").code == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ('{"wighting": []}', "did you mean weighting?"),
+        ('{"weighting": [3]}', "pairs of (struct"),
+        ('{"weighting": [(Fake, "x:y")]}', "weighting=uw, which is there"),
+        ("3", "TABLE_LINES"),
+    ],
+)
+def test_a_plugin_that_is_none_is_refused(mtl: Mtl, here: Path, lines: str, says: str) -> None:
+    name = f"plugin_{abs(hash(lines))}"
+    (here / f"{name}.py").write_text(
+        f'from mtl_cli.options import Option\nclass Fake(Option, tag="uw"):\n    "x"\nTABLE_LINES = {lines}\n'
+    )
+    answer = mtl("train", f"plugins=[{name}]")
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+    assert says in answer.err
