@@ -39,7 +39,7 @@ class Gathered:
         """One batch more. Shapes: (B, width), (B,)"""
         mask = labelled(target)
         self._sums.append(torch.stack([self._task.loss_sum(output, target), self._task.count(target)]).cpu())
-        self._predictions.append(self._task.prediction(output)[mask].cpu())
+        self._predictions.append(self._task.prediction(output[mask]).cpu())
         self._targets.append(target[mask].cpu())
 
     def score(self) -> Score:

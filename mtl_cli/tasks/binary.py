@@ -51,8 +51,8 @@ class BinaryTask(Task):
         return 1
 
     def prediction(self, output: Tensor) -> Tensor:
-        """The probability of a yes."""
-        return output[:, 0].float().sigmoid()
+        """The probability of a yes, float64 on the CPU: in float32 all logits above 17 would be one rank for AUROC."""
+        return output[:, 0].cpu().double().sigmoid()
 
     def defined(self, name: str, target: Tensor) -> bool:
         """AUROC needs both a yes and a no."""

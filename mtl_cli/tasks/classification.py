@@ -22,8 +22,9 @@ class ClassificationTask(Task):
             return column.values.long(), column.classes
         mask = labelled(column.values)
         values = column.values[mask].unique()
-        if (values != values.round()).any():
-            raise ConfigError(f"tasks.{name}.target should be classes. Found fractions such as {float(values[0])}")
+        wrong = values[(values != values.round()) | values.isinf()]
+        if len(wrong) > 0:
+            raise ConfigError(f"tasks.{name}.target should be classes. Found {float(wrong[0])}, no whole number")
         codes = torch.full(column.values.shape, MISSING)
         codes[mask] = torch.searchsorted(values, column.values[mask])
         return codes, tuple(str(int(value)) for value in values)
@@ -34,6 +35,8 @@ class ClassificationTask(Task):
         labels = target[labelled(target)]
         if len(labels) == 0:
             raise ConfigError(f"tasks.{name} has no label in train: check its target, or leave it out (~tasks.{name})")
+        if len(classes) < 2:
+            raise ConfigError(f"tasks.{name}.target should have two classes or more. Found only {classes[0]}")
         counts_C = torch.bincount(labels, minlength=len(classes))
         constant = tuple(torch.nn.functional.one_hot(counts_C.argmax(), len(classes)).double().tolist())
         weights = class_weights(name, option.loss, counts_C)
@@ -48,7 +51,7 @@ class ClassificationTask(Task):
         """The class of the largest logit."""
         return output.argmax(1)
 
-    def defined(self, name: str, target: Tensor) -> bool:  # noqa: ARG002  # both are, on any label
+    def defined(self, name: str, target: Tensor) -> bool:  # both are, on any label
         """Always."""
         return True
 

@@ -25,8 +25,9 @@ class CrossEntropyLoss(Loss):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Sums."""
+        weights_C = None if self.weights_C is None else self.weights_C.to(output.dtype)
         return functional.cross_entropy(
-            output, target, self.weights_C, ignore_index=MISSING, reduction="sum", label_smoothing=self._smoothing
+            output, target, weights_C, ignore_index=MISSING, reduction="sum", label_smoothing=self._smoothing
         )
 
     def count(self, target: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """A number."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -46,8 +45,9 @@ class RegressionTask(Task):
         return 1
 
     def loss_sum(self, output: Tensor, target: Tensor) -> Tensor:
-        """The loss on the standardised target."""
-        return super().loss_sum(output, (target - self.fitted.mean) / self.fitted.std)
+        """The loss on the standardised target; the mean is taken off in two parts that float32 holds exactly."""
+        high = float(torch.tensor(self.fitted.mean, dtype=torch.float32))
+        return super().loss_sum(output, (target - high - (self.fitted.mean - high)) / self.fitted.std)
 
     def prediction(self, output: Tensor) -> Tensor:
         """The number in its own unit, float64 on the CPU: sums of squares of large numbers need it."""
@@ -63,12 +63,24 @@ class RegressionTask(Task):
 
     def metric(self, name: str) -> Metric:
         """Errors in the target's unit, or the share of variance explained."""
-        metric = METRIC[name]()
+        metric = METRIC[name](self.fitted)
         return metric.set_dtype(torch.float64)
 
 
-METRIC: dict[str, Callable[[], Metric]] = {
-    "mae": MeanAbsoluteError,
-    "rmse": partial(MeanSquaredError, squared=False),
-    "r2": R2Score,
+class CentredR2(R2Score):
+    """R2 of numbers less their mean on train: torchmetrics' sums of squares of large numbers lose the variance."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        super().__init__()
+        self._mean = fitted.mean
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Adds a batch."""
+        super().update(preds - self._mean, target - self._mean)
+
+
+METRIC: dict[str, Callable[[Fitted], Metric]] = {
+    "mae": lambda _: MeanAbsoluteError(),
+    "rmse": lambda _: MeanSquaredError(squared=False),
+    "r2": CentredR2,
 }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_cli.data.base import MISSING, Column
-from mtl_cli.options import ConfigError, nearest
+from mtl_cli.options import ConfigError, nearest, shown, text
 
 
 def column_of(task: str, target: str | dict[str, Any], columns: Mapping[str, Column]) -> Column:
@@ -19,25 +19,28 @@ def column_of(task: str, target: str | dict[str, Any], columns: Mapping[str, Col
         return _column(f"tasks.{task}.target", target, columns)
     for key in target:
         if key not in ("from", "map"):
-            raise ConfigError(f"tasks.{task}.target.{key}={target[key]} is not a key: {nearest(key, ['from', 'map'])}")
+            path = f"tasks.{task}.target.{key}"
+            raise ConfigError(f"{shown(path, target[key])} is not a key: {nearest(str(key), ['from', 'map'])}")
     if "from" not in target or not isinstance(target.get("map"), dict):
-        raise ConfigError(f"tasks.{task}.target={target} should be a column or {{from: column, map: {{old: new}}}}")
+        raise ConfigError(
+            f"tasks.{task}.target={text(target)} should be a column or {{from: column, map: {{old: new}}}}"
+        )
     source = _column(f"tasks.{task}.target.from", target["from"], columns)
     return _mapped(f"tasks.{task}.target.map", source, {str(k): v for k, v in target["map"].items()})
 
 
-def _column(key: str, name: str, columns: Mapping[str, Column]) -> Column:
-    if name not in columns:
-        raise ConfigError(f"{key}={name} is no column of the data: {nearest(name, list(columns))}")
+def _column(key: str, name: Any, columns: Mapping[str, Column]) -> Column:
+    if not isinstance(name, str) or name not in columns:
+        raise ConfigError(f"{key}={text(name)} is no column of the data: {nearest(text(name), list(columns))}")
     return columns[name]
 
 
 def _mapped(key: str, source: Column, table: dict[str, Any]) -> Column:
     if source.classes is None:
         raise ConfigError(f"{key} needs a column of classes. Found a column of numbers: take it without a map")
-    for old in table:
+    for old, value in table.items():
         if old not in source.classes:
-            raise ConfigError(f"{key}.{old}={table[old]} is no class: {nearest(old, list(source.classes))}")
+            raise ConfigError(f"{key}.{old}={text(value)} is no class: {nearest(old, list(source.classes))}")
     left_out = [name for name in source.classes if name not in table]
     if left_out:
         raise ConfigError(f"{key} should name every class. Missing: {', '.join(left_out)} (null: no label)")

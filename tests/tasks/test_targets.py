@@ -1,0 +1,123 @@
+"""From a column to a task's targets: what is taken, what is derived, and the line that tells a mistake."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from mtl_cli.data.base import Column
+from mtl_cli.options import ConfigError
+from mtl_cli.tasks.options import KINDS
+from mtl_cli.tasks.target import column_of
+from tests.options import task_option
+
+ANIMALS = Column(torch.tensor([0, 1, 2, -100, 1]), ("cat", "dog", "ship"))
+HEIGHTS = Column(torch.tensor([1.5, torch.nan, -2.0, 7.0, 7.0]), None)
+COLUMNS = {"label": ANIMALS, "height": HEIGHTS}
+
+
+def encode(kind: str, column: Column) -> tuple[torch.Tensor, tuple[str, ...]]:
+    return KINDS.target(task_option(kind)).encode("t", column)
+
+
+def mistake(target: Any) -> str:
+    """The line that answers a wrong target."""
+    with pytest.raises(ConfigError) as found:
+        column_of("animal", target, COLUMNS)
+    line = str(found.value)
+    assert "\n" not in line
+    return line
+
+
+def test_a_named_column_is_taken_as_it_is() -> None:
+    assert column_of("t", "label", COLUMNS) is ANIMALS
+
+
+def test_a_map_to_names_makes_classes_in_the_order_of_their_first_mention_and_keeps_missing_labels() -> None:
+    column = column_of("t", {"from": "label", "map": {"ship": "thing", "cat": "pet", "dog": "pet"}}, COLUMNS)
+    assert column.classes == ("thing", "pet")
+    assert column.values.tolist() == [1, 1, 0, -100, 1]
+
+
+def test_null_in_a_map_of_names_is_a_missing_label() -> None:
+    column = column_of("t", {"from": "label", "map": {"cat": "pet", "dog": None, "ship": "thing"}}, COLUMNS)
+    assert column.classes == ("pet", "thing")
+    assert column.values.tolist() == [0, -100, 1, -100, -100]
+
+
+def test_a_map_to_numbers_makes_a_column_of_numbers_with_nan_where_nothing_is_known() -> None:
+    column = column_of("t", {"from": "label", "map": {"cat": 4, "dog": None, "ship": 0.5}}, COLUMNS)
+    assert column.classes is None
+    expected = torch.tensor([4.0, torch.nan, 0.5, torch.nan, torch.nan])
+    torch.testing.assert_close(column.values, expected, equal_nan=True)
+
+
+def test_classes_with_whole_numbers_for_names_may_be_mapped_by_number() -> None:
+    digits = {"digit": Column(torch.tensor([1, 0]), ("0", "1"))}
+    assert column_of("t", {"from": "digit", "map": {0: 1, 1: 0}}, digits).values.tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("lable", ["tasks.animal.target=lable", "did you mean label?"]),
+        ({"from": "lable", "map": {}}, ["tasks.animal.target.from=lable", "did you mean label?"]),
+        ({"from": ["label"], "map": {}}, ["tasks.animal.target.from=[label]", "label"]),
+        ({"from": 3, "map": {}}, ["tasks.animal.target.from=3", "choose from height, label"]),
+        ({"form": "label", "map": {}}, ["tasks.animal.target.form=label", "did you mean from?"]),
+        ({"from": "label"}, ["tasks.animal.target={from: label}", "{from: column, map: {old: new}}"]),
+        ({"from": "height", "map": {"cat": 1}}, ["tasks.animal.target.map", "numbers", "without a map"]),
+        (
+            {"from": "label", "map": {"cat": 1, "dgo": 1, "ship": 0}},
+            ["tasks.animal.target.map.dgo=1", "did you mean dog?"],
+        ),
+        (
+            {"from": "label", "map": {"cat": 1}},
+            ["tasks.animal.target.map", "every class", "dog, ship", "null: no label"],
+        ),
+    ],
+)
+def test_a_wrong_target_is_answered_by_its_key_its_value_and_the_way_out(target: Any, words: list[str]) -> None:
+    line = mistake(target)
+    for word in words:
+        assert word in line
+
+
+def test_classification_takes_classes_and_makes_them_of_whole_numbers() -> None:
+    assert encode("classification", ANIMALS)[1] == ("cat", "dog", "ship")
+    codes, classes = encode("classification", Column(torch.tensor([7.0, torch.nan, -2.0, 7.0]), None))
+    assert classes == ("-2", "7")
+    assert codes.tolist() == [1, -100, 0, 1]
+
+
+@pytest.mark.parametrize("wrong", [2.5, torch.inf])
+def test_classification_names_the_number_that_is_no_class(wrong: float) -> None:
+    with pytest.raises(ConfigError, match=rf"tasks.t.target should be classes. Found .*{wrong}"):
+        encode("classification", Column(torch.tensor([0.0, 1.0, wrong]), None))
+
+
+def test_binary_takes_the_second_of_two_classes_for_a_yes() -> None:
+    target, classes = encode("binary", Column(torch.tensor([0, 1, -100]), ("no", "yes")))
+    assert classes == ("no", "yes")
+    torch.testing.assert_close(target, torch.tensor([0.0, 1.0, torch.nan]), equal_nan=True)
+
+
+def test_binary_takes_zeros_and_ones() -> None:
+    target, classes = encode("binary", Column(torch.tensor([1.0, torch.nan, 0.0]), None))
+    assert classes == ("0", "1")
+    torch.testing.assert_close(target, torch.tensor([1.0, torch.nan, 0.0]), equal_nan=True)
+
+
+@pytest.mark.parametrize(("column", "found"), [(ANIMALS, "3 classes"), (HEIGHTS, "-2.0, 1.5, 7.0")])
+def test_binary_refuses_more_than_two_values_and_shows_a_map(column: Column, found: str) -> None:
+    with pytest.raises(ConfigError, match=rf"tasks.t.target .*{found}.*from: column, map") as error:
+        encode("binary", column)
+    assert "\n" not in str(error.value)
+
+
+def test_regression_takes_numbers_and_refuses_classes_and_infinite_ones() -> None:
+    torch.testing.assert_close(encode("regression", HEIGHTS)[0], HEIGHTS.values, equal_nan=True)
+    with pytest.raises(ConfigError, match=r"tasks.t.target should be numbers. Found 3 classes: give it a map"):
+        encode("regression", ANIMALS)
+    with pytest.raises(ConfigError, match=r"tasks.t.target should be finite"):
+        encode("regression", Column(torch.tensor([1.0, torch.inf]), None))
