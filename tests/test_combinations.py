@@ -1,0 +1,153 @@
+"""Every inhabitant with every other, through the command line: one part and two, trained, resumed and evaluated."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtl_cli.__main__ import main
+from mtl_cli.schema import TABLES
+
+METHODS = list(itertools.product(TABLES["sharing"], TABLES["weighting"], TABLES["aggregation"]))
+SETS = {
+    "digits": ["task=digits", "data.limit=60"],
+    "mnist_fashion": ["task=mnist_fashion", "data.limit=40", "data.parts.fashion.flip=false"],
+}
+SMALL = ["device=cpu", "device.threads=1", "trainer.batch_size=16", "trainer.log_every=1", "backbone.depth=2",
+         "backbone.channels=4"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small idx files in torchvision's layout: bright squares whose place tells the class."""
+    root = tmp_path_factory.mktemp("data")
+    for variant, shift in (("MNIST", 0), ("FashionMNIST", 14)):
+        raw = root / variant / "raw"
+        raw.mkdir(parents=True)
+        for part, count in (("train", 60), ("t10k", 40)):
+            labels = np.arange(count) % 10
+            images = np.zeros((count, 28, 28), np.uint8)
+            for image, label in zip(images, labels, strict=True):
+                image[shift : shift + 9, 2 * label : 2 * label + 8] = 200
+            _idx(raw / f"{part}-images-idx3-ubyte", images)
+            _idx(raw / f"{part}-labels-idx1-ubyte", labels)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _data_dir(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTL_DATA", str(data))
+
+
+def _idx(path: Path, values: Any) -> None:
+    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+    path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    """What metrics.jsonl tells."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def numbers(value: Any) -> list[float]:
+    """All numbers in nested dictionaries."""
+    return [n for part in value.values() for n in numbers(part)] if isinstance(value, dict) else [value]
+
+
+@pytest.mark.parametrize("task_set", SETS)
+@pytest.mark.parametrize(("sharing", "weighting", "aggregation"), METHODS)
+def test_every_combination_trains_with_finite_numbers_and_moves_its_weights(
+    tmp_path: Path, task_set: str, sharing: str, weighting: str, aggregation: str
+) -> None:
+    run = tmp_path / "run"
+    words = [*SETS[task_set], f"sharing={sharing}", f"weighting={weighting}", f"aggregation={aggregation}"]
+    assert main(["train", *words, *SMALL, "trainer.max_steps=3", "optimizer.lr=0.01", f"run_dir={run}"]) == 0
+    told = events(run)
+    steps = [event for event in told if event["event"] == "step"]
+    assert [event["step"] for event in steps] == [1, 2, 3]
+    for event in steps:
+        assert all(math.isfinite(n) for n in numbers(event["losses"]))
+        assert all(c != 0 for c in numbers(event["coefficients"]))
+    tasks = set(steps[0]["losses"])
+    assert steps[0]["losses"] != steps[2]["losses"]
+    assert set(told[-1]["test"]) == tasks
+    assert all(math.isfinite(n) for n in numbers(told[-1]["test"]))
+
+
+@pytest.mark.parametrize("sharing", list(TABLES["sharing"]))
+@pytest.mark.parametrize("task_set", SETS)
+def test_eval_gives_exactly_the_numbers_recorded_as_final(tmp_path: Path, task_set: str, sharing: str) -> None:
+    run = tmp_path / "a run = with odd name"
+    words = [*SETS[task_set], f"sharing={sharing}", "trainer.epochs=2", f"run_dir={run}"]
+    assert main(["train", *SMALL, *words]) == 0
+    final = events(run)[-1]
+    assert final["event"] == "final"
+    for split in ("val", "test"):
+        assert main(["eval", f"checkpoint={run}", f"eval.split={split}"]) == 0
+        (file,) = run.glob(f"eval/*-{split}.json")
+        assert json.loads(file.read_text())[split] == final[split]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer=sgd", "scheduler=step"],
+        ["optimizer=adam", "scheduler=multistep", "scheduler.milestones=[1]"],
+        ["scheduler=cosine", "scheduler.warmup_epochs=1"],
+        ["scheduler=none", "trainer.accumulate=3", "trainer.clip_norm=0.5"],
+        ["trainer.precision=bf16", "aggregation=pcgrad"],
+        ["data.statistics=shared", "regularizer=[l1,l2]"],
+        ["backbone=mlp", "~backbone.depth", "~backbone.channels"],
+        ["tasks.digit.head=mlp", "tasks.digit.loss.label_smoothing=0.1", "tasks.digit.weight=0.3"],
+        ["tasks.digit.head.at=stage1", "trainer.select=worst", "trainer.patience=1"],
+        ["tasks.digit.loss.class_weights=balanced", "trainer.select=digit", "data.validation=0"],
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("task_set", SETS)
+def test_every_option_trains_and_evaluates_alike(tmp_path: Path, task_set: str, words: list[str]) -> None:
+    run = tmp_path / "run"
+    small = [w for w in SMALL if "backbone" not in w] if words[0] == "backbone=mlp" else SMALL
+    told = [w for w in words if not w.startswith("~")]
+    assert main(["train", *SETS[task_set], *small, *told, "trainer.epochs=2", f"run_dir={run}"]) == 0
+    assert main(["eval", f"checkpoint={run}"]) == 0
+    (file,) = run.glob("eval/*-test.json")
+    assert json.loads(file.read_text())["test"] == events(run)[-1]["test"]
+
+
+def test_one_task_alone_trains(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = [*SETS["digits"], "~tasks.parity", "~tasks.slant", "trainer.epochs=2"]
+    assert main(["train", *words, *SMALL, "weighting=uw", "aggregation=db", f"run_dir={run}"]) == 0
+    assert set(events(run)[-1]["test"]) == {"digit"}
+
+
+def test_weights_start_alike_whatever_the_data_seed_and_differ_by_seed(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    starts = []
+    for seed, data_seed in ((0, 0), (0, 1), (1, 0)):
+        run = tmp_path / f"{seed}-{data_seed}"
+        words = [*SETS["digits"], f"seed={seed}", f"data.seed={data_seed}", "trainer.max_steps=1", f"run_dir={run}"]
+        assert main(["train", *words, *SMALL]) == 0
+        starts.append(load_file(run / "checkpoints" / "step-00000000" / "model.safetensors"))
+    name = "sharing.backbone.stages.stage1.0.weight"
+    assert starts[0][name].equal(starts[1][name])
+    assert not starts[0][name].equal(starts[2][name])
+
+
+def test_a_run_starts_from_a_checkpoints_weights(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["train", *SETS["digits"], *SMALL, "trainer.epochs=1", f"run_dir={first}"]) == 0
+    words = [f"init_from={first}", "~tasks.slant", "trainer.max_steps=1", f"run_dir={second}"]
+    assert main(["train", *SETS["digits"], *SMALL, *words]) == 0
+    best = first / "checkpoints" / (first / "checkpoints" / "best").read_text()
+    given, start = (load_file(f / "model.safetensors") for f in (best, second / "checkpoints" / "step-00000000"))
+    assert set(given) - set(start) == {f"heads.task:slant.layers.{kind}" for kind in ("weight", "bias")}
+    assert all(given[name].equal(start[name]) for name in start)
