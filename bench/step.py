@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from mtl_cli.aggregation.options import AGGREGATIONS, Db, Pcgrad, Sum
@@ -48,7 +48,8 @@ def make_tasks(count: int) -> dict[str, Task]:
         part=None, target="x", weight=1.0, head=Linear(at=None), loss=loss, metrics=["accuracy"], primary="accuracy"
     )
     fitted = Fitted(tuple(map(str, range(CLASSES))), 0.0, 1.0, (), {})
-    return {f"task{t}": ClassificationTask(f"task{t}", option, fitted, CrossEntropyLoss(loss, ())) for t in range(count)}
+    names = [f"task{t}" for t in range(count)]
+    return {name: ClassificationTask(name, option, fitted, CrossEntropyLoss(loss, ())) for name in names}
 
 
 def make_model(tasks: dict[str, Task], channels: int) -> MultiTaskModel:
@@ -127,7 +128,8 @@ def main() -> None:
     targets = {task: torch.randint(0, CLASSES, (told.batch,)) for task in tasks}
     batch = Batch([Part("images", inputs, targets, dict.fromkeys(tasks, told.batch))])
     model = make_model(tasks, told.channels)
-    print(f"Small CNN, batch {told.batch}, {told.tasks} tasks, {torch.get_num_threads()} threads, torch {torch.__version__}.")
+    threads = torch.get_num_threads()
+    print(f"Small CNN, batch {told.batch}, {told.tasks} tasks, {threads} threads, torch {torch.__version__}.")
     print(f"Repeat: `python bench/step.py {' '.join(f'--{k} {v}' for k, v in vars(told).items())}`\n")
     print("| mtl's step, over the hand-written one | ratio, median | quartiles | by hand, ms |")
     print("| --- | --- | --- | --- |")

@@ -25,7 +25,8 @@ class Statistics(nn.Module):
 
     def __init__(self, sharing: Sharing) -> None:
         super().__init__()
-        self._names = [f"{name}.{b}" for name, m in sharing.named_modules() if isinstance(m, NORMS) for b in m._buffers]
+        norms = {name for name, module in sharing.named_modules() if isinstance(module, NORMS)}
+        self._names = [name for name, _ in sharing.named_buffers() if name.rpartition(".")[0] in norms]
         for name in self._names:
             self.register_buffer(_flat(name), sharing.get_buffer(name).clone())
 
@@ -43,9 +44,7 @@ class MultiTaskModel(nn.Module):
     Shapes: inputs (B, ...) -> {task: (B, width)}
     """
 
-    def __init__(
-        self, sharing: Sharing, heads: Mapping[str, Head], part_of: Mapping[str, str], per_part: bool
-    ) -> None:
+    def __init__(self, sharing: Sharing, heads: Mapping[str, Head], part_of: Mapping[str, str], per_part: bool) -> None:
         super().__init__()
         self.sharing = sharing
         self.heads = nn.ModuleDict({slot(task): head for task, head in heads.items()})

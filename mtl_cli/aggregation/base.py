@@ -22,7 +22,7 @@ class Aggregation(nn.Module, ABC):
     def direction(self, look: Look) -> Tensor:
         """What takes the place of the shared parameters' gradient. Shapes: (P,)"""
 
-    def after_step(self, look: Look) -> None:  # noqa: B027  # a hook that most leave empty
+    def after_step(self, look: Look) -> None:  # a hook that most leave empty
         """Moves its state, after the optimizer's step."""
 
 
@@ -61,7 +61,7 @@ class RowMemory(nn.Module):
             for column in self._columns:
                 destination[f"{prefix}{task}/{column.name}"] = row_P[column.start : column.stop].view(column.shape)
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ARG002  # the signature is torch's
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         self._rows.clear()
         found: dict[str, list[tuple[str, Tensor]]] = {}
         for key, tensor in state_dict.items():

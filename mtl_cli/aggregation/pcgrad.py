@@ -24,7 +24,7 @@ class Pcgrad(WeightedAggregation):
 
     needs = Needs(level="gramian")
 
-    def __init__(self, option: PcgradOption, tasks: Sequence[str]) -> None:  # noqa: ARG002  # every aggregation is built so
+    def __init__(self, option: PcgradOption, tasks: Sequence[str]) -> None:  # every aggregation is built so
         super().__init__()
 
     def weights(self, look: Look) -> Tensor:

@@ -20,7 +20,7 @@ class Sum(WeightedAggregation):
 
     needs = Needs(reads_losses=False)
 
-    def __init__(self, option: SumOption, tasks: Sequence[str]) -> None:  # noqa: ARG002  # every aggregation is built so
+    def __init__(self, option: SumOption, tasks: Sequence[str]) -> None:  # every aggregation is built so
         super().__init__()
 
     def weights(self, look: Look) -> Tensor:

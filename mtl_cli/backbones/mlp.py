@@ -1,6 +1,7 @@
 """Fully connected layers."""
 
 import math
+from itertools import pairwise
 
 from torch import nn
 
@@ -17,7 +18,7 @@ class MlpBackbone(Backbone):
     def __init__(self, option: Mlp, shape: tuple[int, ...]) -> None:
         widths = [math.prod(shape), *option.hidden]
         stages: dict[str, nn.Module] = {}
-        for i, (wide_in, wide_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (wide_in, wide_out) in enumerate(pairwise(widths)):
             blocks = [nn.Flatten()] if i == 0 else []
             stages[f"layer{i + 1}"] = nn.Sequential(
                 *blocks, nn.Linear(wide_in, wide_out), nn.ReLU(), nn.Dropout(option.dropout)

@@ -9,7 +9,7 @@ import torch
 from mtl_cli.commands import facts
 from mtl_cli.commands.build import build_data, build_model, known_from
 from mtl_cli.data.loader import EvalLoader, resident
-from mtl_cli.evaluation import evaluate
+from mtl_cli.evaluation import Score, evaluate
 from mtl_cli.options import ConfigError
 from mtl_cli.reporting.atomic import write_atomic
 from mtl_cli.reporting.terminal import open_screen
@@ -38,7 +38,7 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
         task.loss.to(device)
     split = resident(data.splits[options.split], device)
     loader = EvalLoader(split, data.known.preparations, config.trainer.eval_batch_size, device)
-    scores = {options.split: evaluate(model, data.tasks, loader)}
+    scores: dict[str, dict[str, Score]] = {options.split: evaluate(model, data.tasks, loader)}
     screen = open_screen(sys.stdout)
     try:
         for part, digest in data.digests.items():

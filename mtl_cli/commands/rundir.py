@@ -11,6 +11,7 @@ from mtl_cli.commands.build import Data
 from mtl_cli.options import ConfigError
 from mtl_cli.reporting.atomic import write_atomic
 from mtl_cli.reporting.environment import environment, write_environment
+from mtl_cli.reporting.wording import quoted
 from mtl_cli.schema import Config
 from mtl_cli.session import Session
 
@@ -35,7 +36,7 @@ def choose(config: Config, session: Session) -> Path:
 
 
 def furnish(run_dir: Path, config: Config, session: Session, data: Data, device: torch.device) -> None:
-    """Makes the directory with config.yaml, env.json and Hydra's record; of a resumed run adds to the records.
+    """Makes the directory with config.yaml, env.json and Hydra's record; a resumed run's records are added to.
 
     Raises: ConfigError: it cannot be made.
     """
@@ -45,8 +46,7 @@ def furnish(run_dir: Path, config: Config, session: Session, data: Data, device:
         raise ConfigError(
             f"run_dir={run_dir} cannot be made: {error.strerror}; choose another with runs_dir="
         ) from None
-    if config.resume is None:
-        write_atomic(run_dir / "config.yaml", resolved(config))
+    write_atomic(run_dir / "config.yaml", resolved(config))
     _record(run_dir, config, session)
     facts = environment(
         device=describe(device),
@@ -67,8 +67,7 @@ def resolved(config: Config) -> str:
 
 def resume_command(run_dir: Path) -> str:
     """What goes on with the run."""
-    quoted = f"'resume=\"{run_dir}\"'" if any(c in str(run_dir) for c in " =,'") else f"resume={run_dir}"
-    return f"mtl train {quoted}"
+    return f"mtl train resume={quoted(run_dir)}"
 
 
 def describe(device: torch.device) -> str:

@@ -75,7 +75,8 @@ def run(config: Config, session: Session) -> None:
     try:
         _run(config, session, built, resumed, run_dir, screen, status, progress)
     except (Interrupted, KeyboardInterrupt):
-        screen.note(f"stopped at step {progress.step}; go on with: {rundir.resume_command(run_dir)}")
+        screen.note(f"stopped at step {progress.step}; go on with:")
+        screen.command(rundir.resume_command(run_dir))
         status.write("interrupted", progress.epoch, progress.step)
         raise
     except Exception as error:
@@ -167,8 +168,8 @@ def _build(config: Config, resumed: Resumed | None) -> Built:
     settings = Settings(config.seed, config.trainer.clip_norm, config.trainer.precision == "bf16")
     engine = Engine(model, data.tasks, methods, optimizer, used, settings)
     if not used.shared and aggregation_class.needs.level != "losses":
-        notes.append(f"no parameter is reached by two tasks: aggregation={config.aggregation.__struct_config__.tag} "
-                     "has nothing to balance")  # fmt: skip
+        name = config.aggregation.__struct_config__.tag
+        notes.append(f"no parameter is reached by two tasks: aggregation={name} has nothing to balance")
     return Built(data, model, used, engine, loaders, device, notes)
 
 

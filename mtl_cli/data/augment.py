@@ -100,7 +100,7 @@ def _scale(preparation: Preparation, ndim: int, device: torch.device) -> tuple[T
     return mean, std
 
 
-def fit_preparation(inputs: Tensor, crop: int, flip: bool) -> Preparation:  # noqa: FBT001
+def fit_preparation(inputs: Tensor, crop: int, flip: bool) -> Preparation:
     """The preparation whose mean and deviation are those of train's inputs, by channel or by column, in raw units.
 
     In float64; the deviation of what never changes is 1.

@@ -41,6 +41,9 @@ class PlainScreen(Screen):
     def note(self, line: str) -> None:
         self._wrapped(line)
 
+    def command(self, line: str) -> None:
+        self._write(line)
+
     def result(self, rows: Sequence[ResultRow]) -> None:
         for text in result_lines(rows):
             self._write(text)

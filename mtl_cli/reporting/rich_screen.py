@@ -81,6 +81,9 @@ class RichScreen(Screen):
     def note(self, line: str) -> None:
         self._console.print(Text(line, overflow="fold"))
 
+    def command(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+
     def result(self, rows: Sequence[ResultRow]) -> None:
         self._bar.stop()
         self._console.print(_results(rows))

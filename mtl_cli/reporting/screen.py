@@ -28,6 +28,10 @@ class Screen(ABC):
         """One line about something else, a warning too."""
 
     @abstractmethod
+    def command(self, line: str) -> None:
+        """A command to type next: one line, however long, so that it can be copied."""
+
+    @abstractmethod
     def result(self, rows: Sequence[ResultRow]) -> None:
         """The numbers at the end."""
 

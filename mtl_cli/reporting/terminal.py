@@ -53,6 +53,10 @@ class Screens(Screen):
         for screen in self._screens:
             screen.note(line)
 
+    def command(self, line: str) -> None:
+        for screen in self._screens:
+            screen.command(line)
+
     def result(self, rows: Sequence[ResultRow]) -> None:
         for screen in self._screens:
             screen.result(rows)

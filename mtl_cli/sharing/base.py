@@ -24,14 +24,14 @@ class Sharing(nn.Module, ABC):
     def last_stage(self) -> list[nn.Parameter]:
         """Parameters of the last stage that tasks may share: where gradient norms are cheap."""
 
-    def penalty(self, features: Mapping[str, Features], heads: Mapping[str, nn.Module]) -> Tensor | None:  # noqa: ARG002  # a hook
+    def penalty(self, features: Mapping[str, Features], heads: Mapping[str, nn.Module]) -> Tensor | None:  # a hook
         """A scalar added after balancing, logged under the strategy's name; never a task."""
         return None
 
-    def before_step(self, step: int, steps: int) -> None:  # noqa: B027  # a hook that most leave empty
+    def before_step(self, step: int, steps: int) -> None:  # a hook that most leave empty
         """Moves schedules and phases to `step` of `steps`."""
 
-    def after_step(self, heads: Mapping[str, nn.Module]) -> None:  # noqa: B027  # a hook that most leave empty
+    def after_step(self, heads: Mapping[str, nn.Module]) -> None:  # a hook that most leave empty
         """Closed-form updates, after the optimizer's."""
 
     def groups(self) -> list[Group]:

@@ -79,7 +79,7 @@ class CrossStitchSharing(Sharing):
             for task, i, x in zip(tasks, wanted, tensors, strict=True)
         }
 
-    def spec(self, task: str) -> Spec:  # noqa: ARG002  # the same for every task
+    def spec(self, task: str) -> Spec:  # the same for every task
         """The backbone's own."""
         return self._spec
 

@@ -18,7 +18,7 @@ class HardSharing(Sharing):
     Source: Caruana, Multitask learning, Machine Learning 28, 1997, section 2.
     """
 
-    def __init__(self, option: Hard, factory: BackboneFactory, tasks: Sequence[str]) -> None:  # noqa: ARG002  # every strategy is built so
+    def __init__(self, option: Hard, factory: BackboneFactory, tasks: Sequence[str]) -> None:
         super().__init__()
         self.backbone = factory()
 
@@ -27,7 +27,7 @@ class HardSharing(Sharing):
         features = self.backbone(inputs)
         return dict.fromkeys(tasks, features)
 
-    def spec(self, task: str) -> Spec:  # noqa: ARG002  # the same for every task
+    def spec(self, task: str) -> Spec:  # the same for every task
         """The backbone's own."""
         return self.backbone.spec
 

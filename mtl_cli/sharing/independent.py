@@ -18,7 +18,7 @@ class IndependentSharing(Sharing):
     Shapes: inputs (B, ...) -> Features of (B, ...)
     """
 
-    def __init__(self, option: Independent, factory: BackboneFactory, tasks: Sequence[str]) -> None:  # noqa: ARG002  # every strategy is built so
+    def __init__(self, option: Independent, factory: BackboneFactory, tasks: Sequence[str]) -> None:
         super().__init__()
         self.networks = nn.ModuleDict({slot(task): factory() for task in tasks})
         self._spec = factory.spec
@@ -27,7 +27,7 @@ class IndependentSharing(Sharing):
         """Runs the networks of those tasks."""
         return {task: self.networks[slot(task)](inputs)._replace(trunk=None) for task in tasks}
 
-    def spec(self, task: str) -> Spec:  # noqa: ARG002  # the same for every task
+    def spec(self, task: str) -> Spec:  # the same for every task
         """The backbone's own."""
         return self._spec
 

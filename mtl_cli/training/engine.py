@@ -289,7 +289,7 @@ class Engine:
         if self._processes.grouped:
             for name in names:
                 gradients.setdefault(name, torch.zeros_like(self._parameters[name]))
-        return list(gradients[name] for name in names if name in gradients)
+        return [gradients[name] for name in names if name in gradients]
 
     def _agree(self, active: Sequence[str]) -> list[str]:
         flags = torch.tensor([float(task in active) for task in self._tasks])

@@ -55,7 +55,8 @@ class Gradients:
             place = {column.name: column for column in self.columns}
             return torch.cat([rows_TP[:, place[n].start : place[n].stop] for n in self._last], 1)
         zero = {name: torch.zeros_like(self._parameters[name]) for name in self._last}
-        return torch.stack([torch.cat([(row.get(n, zero[n])).flatten() for n in self._last]) for row in self._last_rows])
+        rows = [[row.get(name, zero[name]).flatten() for name in self._last] for row in self._last_rows]
+        return torch.stack([torch.cat(row) for row in rows])
 
     def trunk_rows(self) -> Tensor:
         """Rows at the trunk's tensor, over all passes' samples. Shapes: (T, B D)"""

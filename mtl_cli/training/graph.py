@@ -57,9 +57,7 @@ def leaves(roots: Iterable[Tensor], stop: frozenset[torch.autograd.graph.Node] =
     return found
 
 
-def _trace(
-    model: MultiTaskModel, examples: Mapping[str, Tensor]
-) -> tuple[dict[str, frozenset[str]], set[str] | None]:
+def _trace(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> tuple[dict[str, frozenset[str]], set[str] | None]:
     names = {id(p): name for name, p in model.named_parameters()}
     of: dict[str, frozenset[str]] = {}
     behind: set[str] | None = set()
@@ -87,4 +85,3 @@ def traceless(model: nn.Module) -> Iterator[None]:
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
-

@@ -21,7 +21,7 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the signature of a handler
+    def _ask(self, number: int, frame: FrameType | None) -> None:  # the signature of a handler
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number

@@ -18,9 +18,7 @@ STATUS_EVERY = 10.0
 class Watch:
     """Shows a run on a screen; reads a loss off the device only as often as it is shown."""
 
-    def __init__(
-        self, screen: Screen, status: StatusFile, primary: Mapping[str, str], options: TrainerOptions
-    ) -> None:
+    def __init__(self, screen: Screen, status: StatusFile, primary: Mapping[str, str], options: TrainerOptions) -> None:
         self._screen = screen
         self._status = status
         self._primary = primary

@@ -27,13 +27,13 @@ class Weighting(nn.Module, ABC):
     def forward(self, losses_T: Tensor, active: Sequence[str]) -> Tensor:
         """The total, differentiable in the losses and in the weighting's own parameters. Shapes: (T,) -> ()"""
 
-    def before_step(self, look: Look) -> None:  # noqa: B027  # a hook that most leave empty
+    def before_step(self, look: Look) -> None:  # a hook that most leave empty
         """Sees the losses, and the gradients that its needs declare, before the coefficients are taken."""
 
-    def after_step(self, look: Look) -> None:  # noqa: B027  # a hook that most leave empty
+    def after_step(self, look: Look) -> None:  # a hook that most leave empty
         """Moves its state, after the optimizer's step."""
 
-    def after_epoch(self, means: Mapping[str, float]) -> None:  # noqa: B027  # a hook that most leave empty
+    def after_epoch(self, means: Mapping[str, float]) -> None:  # a hook that most leave empty
         """Moves its state at the end of an epoch, from the mean loss of each task that was active in it."""
 
     def groups(self) -> list[Group]:

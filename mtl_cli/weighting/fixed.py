@@ -20,9 +20,9 @@ class FixedWeighting(Weighting):
 
     needs = Needs(reads_losses=False)
 
-    def __init__(self, option: Fixed, tasks: Mapping[str, Task]) -> None:  # noqa: ARG002  # every weighting is built so
+    def __init__(self, option: Fixed, tasks: Mapping[str, Task]) -> None:  # every weighting is built so
         super().__init__(tasks)
 
-    def forward(self, losses_T: Tensor, active: Sequence[str]) -> Tensor:  # noqa: ARG002  # all losses alike
+    def forward(self, losses_T: Tensor, active: Sequence[str]) -> Tensor:  # all losses alike
         """Adds up."""
         return losses_T.sum()

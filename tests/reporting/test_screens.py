@@ -213,3 +213,13 @@ def test_a_terminal_gets_the_live_screen_and_a_dumb_one_plain_lines(monkeypatch)
         screen.header(samples.header(["digit"], samples.Path("here")))
         screen.close()
         assert ("╭" in stream.getvalue()) == live
+
+
+def test_a_command_to_type_stays_on_one_line_however_long():
+    command = f"mtl train resume=/{'a-long-folder/' * 12}run"
+    lines: list[str] = []
+    PlainScreen(lines.append, Pace(0.0)).command(command)
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    RichScreen(console, Pace(0.0)).command(command)
+    assert lines == [command]
+    assert console.file.getvalue().splitlines()[-1].strip() == command

@@ -64,14 +64,19 @@ def _unequal(first: Any, second: Any, key: str = "") -> Iterator[str]:
         for name in first:
             yield from _unequal(first[name], second[name], f"{key}.{name}")
     elif isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        if first.dtype != second.dtype or not torch.equal(first, second):
-            if not (first.isnan().equal(second.isnan()) and first.nan_to_num().equal(second.nan_to_num())):
-                yield key
+        if not _alike(first, second):
+            yield key
     elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
         for i, (one, other) in enumerate(zip(first, second, strict=True)):
             yield from _unequal(one, other, f"{key}.{i}")
     elif first != second:
         yield key
+
+
+def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """To the last bit; NaN is like NaN."""
+    same_type = first.dtype == second.dtype and torch.equal(first.isnan(), second.isnan())
+    return same_type and torch.equal(first.nan_to_num(), second.nan_to_num())
 
 
 def _child(words: list[str], plan: str) -> None:

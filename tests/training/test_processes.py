@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
-from torch import distributed
+from torch import distributed, multiprocessing
 
 from tests.training.toys import ROWS, furthest, make, make_data
 

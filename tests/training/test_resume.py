@@ -200,7 +200,7 @@ def drop(part: str, folder: Path) -> None:
 
 def fresh(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Buffers as they were at the start."""
-    return {k: torch.full_like(v, torch.nan) if v.is_floating_point() else torch.zeros_like(v) for k, v in state.items()}
+    return {k: torch.full_like(v, torch.nan if v.is_floating_point() else 0) for k, v in state.items()}
 
 
 def flip(file: Path) -> None:
@@ -227,5 +227,3 @@ def test_any_damage_is_found_and_named(reference: Path, tmp_path: Path, name: st
         file.unlink()
     with pytest.raises(ConfigError, match="is damaged"):
         verify(folder)
-
-
