@@ -1,6 +1,6 @@
 """A small, fast convolutional network."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from mtl_cli.backbones.base import Backbone, Pool, Spec, StageSpec
 from mtl_cli.backbones.options import Cnn
@@ -8,9 +8,10 @@ from mtl_cli.options import ConfigError
 
 
 class CnnBackbone(Backbone):
-    """Stages of two 3x3 convolutions and a 2x2 maximum; the first stage has one convolution.
+    """A small residual network that pools early: most of its work is done on small maps.
 
-    Stage i has channels * 2^i channels and half the side of the one before.
+    Stage i: a 3x3 convolution to channels * 2^i, a 2x2 maximum, normalisation, ReLU; from the second stage on
+    x + f(x), f two more 3x3 convolutions, each with normalisation and ReLU.
 
     Shapes: inputs (B, C, H, W) -> vector (B, channels * 2^(depth - 1))
     Raises: ConfigError: the input is no image, or too small for that many stages.
@@ -29,14 +30,29 @@ class CnnBackbone(Backbone):
         wide_in = shape[0]
         for i in range(option.depth):
             wide = option.channels * 2**i
-            second = [] if i == 0 else _block(wide, wide, option.norm)
-            stages[f"stage{i + 1}"] = nn.Sequential(*_block(wide_in, wide, option.norm), *second, nn.MaxPool2d(2))
+            more = [] if i == 0 else [Residual(*_block(wide, wide, option.norm), *_block(wide, wide, option.norm))]
+            stages[f"stage{i + 1}"] = nn.Sequential(*_block(wide_in, wide, option.norm, pool=True), *more)
             specs.append(StageSpec(f"stage{i + 1}", "map", wide, 2 ** (i + 1)))
             wide_in = wide
         super().__init__(stages, Pool("map"), Spec(wide_in, tuple(specs)))
 
 
-def _block(wide_in: int, wide_out: int, norm: str) -> list[nn.Module]:
+class Residual(nn.Module):
+    """x + f(x). Shapes: (B, C, H, W) -> the same."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Adds."""
+        added: Tensor = features + self.layers(features)
+        return added
+
+
+def _block(wide_in: int, wide_out: int, norm: str, pool: bool = False) -> list[nn.Module]:
     convolution = nn.Conv2d(wide_in, wide_out, 3, padding=1, bias=norm == "none")
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    pooled = [nn.MaxPool2d(2)] if pool else []
     normalised = [nn.BatchNorm2d(wide_out)] if norm == "batch" else []
-    return [convolution, *normalised, nn.ReLU(inplace=True)]
+    return [convolution, *pooled, *normalised, nn.ReLU(inplace=True)]
