@@ -1,5 +1,7 @@
 """Every backbone of the table: stages that run one after the other, and specs that tell what their tensors are."""
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,12 @@ def made(name: str, shape: tuple[int, ...] = SHAPE, **changes: object) -> Backbo
 
 def images(rows: int = 2, shape: tuple[int, ...] = SHAPE) -> Tensor:
     return torch.randn(rows, *shape, generator=torch.Generator().manual_seed(1))
+
+
+def pairs(tensors: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of one layer after the other."""
+    found = list(tensors)
+    return list(zip(found[::2], found[1::2], strict=True))
 
 
 @EVERY
@@ -105,22 +113,23 @@ def test_mlp_drops_its_share_of_hidden_units_in_training_only() -> None:
     torch.testing.assert_close(dropped[kept], whole[kept] / 0.25)
 
 
-def test_cnn_without_norm_is_its_convolutions_with_relu_and_maximum_and_keeps_no_buffer() -> None:
+def test_cnn_without_norm_is_its_convolutions_maxima_and_sums_and_keeps_no_buffer() -> None:
     backbone = made("cnn", (1, 9, 8), channels=2, depth=2, norm="none")
     assert list(backbone.buffers()) == []
-    w1, b1, w2, b2, w3, b3 = backbone.state_dict().values()
-    assert [tuple(w.shape) for w in (w1, w2, w3)] == [(2, 1, 3, 3), (4, 2, 3, 3), (4, 4, 3, 3)]
+    (w1, b1), (w2, b2), (w3, b3), (w4, b4) = pairs(backbone.state_dict().values())
+    assert [tuple(w.shape) for w in (w1, w2, w3, w4)] == [(2, 1, 3, 3), (4, 2, 3, 3), (4, 4, 3, 3), (4, 4, 3, 3)]
     tensor = images(3, (1, 9, 8))
-    tensor = functional.max_pool2d(functional.conv2d(tensor, w1, b1, padding=1).relu(), 2)
-    tensor = functional.conv2d(functional.conv2d(tensor, w2, b2, padding=1).relu(), w3, b3, padding=1).relu()
-    expected = functional.max_pool2d(tensor, 2).flatten(2).mean(2)
+    tensor = functional.max_pool2d(functional.conv2d(tensor, w1, b1, padding=1), 2).relu()
+    tensor = functional.max_pool2d(functional.conv2d(tensor, w2, b2, padding=1), 2).relu()
+    added = functional.conv2d(functional.conv2d(tensor, w3, b3, padding=1).relu(), w4, b4, padding=1).relu()
+    expected = (tensor + added).flatten(2).mean(2)
     torch.testing.assert_close(backbone(images(3, (1, 9, 8))).vector, expected)
 
 
 def test_cnn_normalises_after_every_convolution_which_then_needs_no_bias() -> None:
     backbone = made("cnn", channels=4, depth=3, norm="batch")
     kinds = [type(m) for m in backbone.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
-    assert kinds == [nn.Conv2d, nn.BatchNorm2d] * 5
+    assert kinds == [nn.Conv2d, nn.BatchNorm2d] * 7
     assert all(m.bias is None for m in backbone.modules() if isinstance(m, nn.Conv2d))
 
 
