@@ -30,6 +30,10 @@ KEPT = 2
 """The newest checkpoints that stay beside the best one: the older is there should the newer be damaged."""
 
 
+SCARCE = 1 << 20
+"""Fewer free bytes than this are no room for a checkpoint."""
+
+
 class Contents(NamedTuple):
     """What a checkpoint holds."""
 
@@ -62,8 +66,9 @@ class Store:
             if best:
                 self.point("best", final.name)
         except (OSError, RuntimeError, SafetensorError) as error:
+            reason = self._reason(error)
             self._clear()
-            raise JobError(f"{final} could not be saved: {_first_line(error)}; older checkpoints are whole") from error
+            raise JobError(f"{final} could not be saved: {reason}; older checkpoints are whole") from error
         verify(final)
         self._prune()
         return final
@@ -125,6 +130,11 @@ class Store:
         for folder in self._all():
             if folder.name not in keep:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _reason(self, error: Exception) -> str:
+        """Why a save failed; torch and safetensors do not say when it is for want of space."""
+        free = shutil.disk_usage(self.root if self.root.is_dir() else self.root.parent).free
+        return f"the disk is full, {free:,} bytes are free" if free < SCARCE else str(error).splitlines()[0]
 
     def _clear(self) -> None:
         if self.root.is_dir():
@@ -193,7 +203,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -18,9 +18,10 @@ from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError
 from mtl_cli.regularizers.base import Regularizer
 from mtl_cli.tasks.base import Task
-from mtl_cli.training.gradients import Gradients, accumulate
+from mtl_cli.training.gradients import Gradients
 from mtl_cli.training.graph import Usage, traceless
-from mtl_cli.training.passes import Forward, Passes, split
+from mtl_cli.training.passes import Passes, split
+from mtl_cli.training.penalties import Penalties, add_gradient
 from mtl_cli.training.processes import Processes
 from mtl_cli.weighting.base import Weighting
 
@@ -70,6 +71,7 @@ class Engine:
         self._passes = Passes(model, tasks, settings.bf16)
         self._processes = Processes()
         self._parameters = dict(model.named_parameters())
+        self._penalties = Penalties(model, usage, methods.regularizers, self._processes.size)
         self._own_parameters = list(methods.weighting.parameters())
         self._pieces = max(needs.batches for needs in methods.needs)
         self._wanted = frozenset(n.at for n in methods.needs if n.level != "losses" and n.at != "shared")
@@ -126,7 +128,7 @@ class Engine:
                 self._processes.add(look.losses_T)
                 self.methods.weighting.before_step(look)
                 look.c_T = self._coefficients(look.losses_T, look.tasks)
-            penalty = self._penalty(forward, look, len(batches))
+            penalty = self._penalties.of_sharing(forward, look, len(batches))
             roots = [(loss, c) for loss, c in zip(forward.losses, look.c_T.unbind(), strict=True) if loss.requires_grad]
             roots += [(penalty, torch.ones_like(penalty))] if penalty is not None else []
             torch.autograd.backward([root for root, _ in roots], [c.to(root) for root, c in roots])
@@ -155,7 +157,7 @@ class Engine:
             return False
         self._assign(look, gradients, direction_P)
         for name, gradient in penalties.items():
-            _put(self._parameters[name], gradient)
+            add_gradient(self._parameters[name], gradient)
         return True
 
     def _gradients(
@@ -175,7 +177,8 @@ class Engine:
                 forward = self._passes.forward(piece, look.tasks, look.counts_T)
                 look.losses_T = look.losses_T + torch.stack(forward.losses).detach()
                 if penalties is not None:
-                    self._grad_penalty(self._penalty(forward, look, len(batches) * self._pieces), penalties)
+                    penalty = self._penalties.of_sharing(forward, look, len(batches) * self._pieces)
+                    self._penalties.gradients(penalty, penalties)
                 gradients.add(forward, rows[k])
         own = self._filled(gradients.own, [name for task in look.tasks for name in self.usage.own[task]])
         self._processes.add_all([look.losses_T, *own, *(penalties or {}).values()])
@@ -184,7 +187,7 @@ class Engine:
         return gradients, rows
 
     def _assign(self, look: Look, gradients: Gradients, direction_P: Tensor) -> None:
-        reached = frozenset[str]().union(*(self.usage.of[task] for task in look.tasks))
+        reached = self._reached(look.tasks)
         for column in gradients.columns:
             if column.name in reached:
                 parameter = self._parameters[column.name]
@@ -195,7 +198,7 @@ class Engine:
                     self._parameters[name].grad = gradients.own[name] * c.to(gradients.own[name])
 
     def _move(self, look: Look) -> None:
-        self._regularize(look)
+        self._penalties.regularize(look, self._reached(look.tasks))
         if self._settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_norm)
         self.optimizer.step()
@@ -211,37 +214,6 @@ class Engine:
         for parameter, gradient in zip(self._own_parameters, own, strict=True):
             parameter.grad = gradient
         return c_T * c_T.new_tensor([self._tasks[task].option.weight for task in active])
-
-    def _penalty(self, forward: Forward, look: Look, passes: int) -> Tensor | None:
-        """The sharing's own penalty, its mean over passes and processes."""
-        merged = {task: found for features in forward.features for task, found in features.items()}
-        penalty = self.model.sharing.penalty(merged, self.model.heads_by_task())
-        if penalty is None:
-            return None
-        share = penalty / (passes * self._processes.size)
-        look.penalties["sharing"] = look.penalties.get("sharing", 0.0) + share.detach()
-        return share
-
-    def _grad_penalty(self, penalty: Tensor | None, into: dict[str, Tensor]) -> None:
-        if penalty is None:
-            return
-        names = [name for name, p in self._parameters.items() if p.requires_grad]
-        tensors = [self._parameters[name] for name in names]
-        accumulate(into, names, torch.autograd.grad(penalty, tensors, retain_graph=True, allow_unused=True))
-
-    def _regularize(self, look: Look) -> None:
-        """Adds the regularizers' gradients, over what the active tasks use."""
-        own = [name for task in look.tasks for name in self.usage.own[task]]
-        reached = frozenset[str]().union(*(self.usage.of[task] for task in look.tasks))
-        shared = [name for name in self.usage.shared if name in reached]
-        for name, regularizer in self.methods.regularizers.items():
-            wanted = {"shared": shared, "task": own, "all": [*shared, *own]}[regularizer.option.parameters]
-            parameters = [self._parameters[n] for n in wanted]
-            if parameters:
-                penalty = regularizer.penalty(parameters)
-                look.penalties[name] = penalty.detach()
-                for p, gradient in zip(parameters, torch.autograd.grad(penalty, parameters), strict=True):
-                    _put(p, gradient)
 
     def _again(self, batches: Sequence[Batch], look: Look, seed: int) -> Tensor:
         losses_T = torch.zeros_like(look.losses_T)
@@ -278,12 +250,16 @@ class Engine:
         """Sums gradients over processes: of all that an active task reaches, also where this one has none."""
         if not self._processes.grouped:
             return
-        reached = frozenset[str]().union(*(self.usage.of[task] for task in active))
+        reached = self._reached(active)
         parameters = [p for n, p in self._parameters.items() if n in reached or p.grad is not None]
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self._processes.add_all([p.grad for p in parameters if p.grad is not None])
+
+    def _reached(self, active: Sequence[str]) -> frozenset[str]:
+        """Names of the parameters that an active task reaches."""
+        return frozenset[str]().union(*(self.usage.of[task] for task in active))
 
     def _filled(self, gradients: dict[str, Tensor], names: Sequence[str]) -> list[Tensor]:
         if self._processes.grouped:
@@ -308,7 +284,3 @@ class Engine:
 def _names(parameters: Mapping[str, nn.Parameter], wanted: Sequence[nn.Parameter]) -> frozenset[str]:
     ids = {id(parameter) for parameter in wanted}
     return frozenset(name for name, parameter in parameters.items() if id(parameter) in ids)
-
-
-def _put(parameter: nn.Parameter, gradient: Tensor) -> None:
-    parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient

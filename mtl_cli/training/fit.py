@@ -75,7 +75,8 @@ def finish(run: Run, progress: Progress) -> dict[str, dict[str, Score]]:
     }
     best = progress.best or {}
     event = {"event": "final", "epoch": best.get("epoch"), "step": best.get("step"), "score": best.get("score")}
-    run.log.write({**event, **{split: values(found) for split, found in scores.items()}})
+    found = {split: values(score) for split, score in scores.items()}
+    run.log.write({**event, **found, "best_of": progress.best_of})
     return scores
 
 

@@ -1,0 +1,124 @@
+"""All that a run consists of, put together before it has a directory: what is wrong is said with nothing written."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mtl_cli.aggregation.options import AGGREGATIONS
+from mtl_cli.commands.build import Data, build_data, build_model, known_from
+from mtl_cli.data.base import Split
+from mtl_cli.data.loader import EvalLoader, TrainLoader, resident
+from mtl_cli.model import MultiTaskModel
+from mtl_cli.options import ConfigError, tag
+from mtl_cli.regularizers.options import REGULARIZERS
+from mtl_cli.saved import locate
+from mtl_cli.schema import Config
+from mtl_cli.training import checkpoint
+from mtl_cli.training.engine import Engine, Methods, Settings
+from mtl_cli.training.fit import Loaders
+from mtl_cli.training.graph import Usage, usage
+from mtl_cli.training.optimizer import build_optimizer
+from mtl_cli.training.options import DEVICES, OPTIMIZERS
+from mtl_cli.weighting.options import WEIGHTINGS
+
+
+class Resumed(NamedTuple):
+    """Where a resumed run goes on from: a checkpoint that verifies, and what was passed over to find it."""
+
+    folder: Path
+    meta: dict[str, Any]
+    passed: list[str]
+
+
+class Built(NamedTuple):
+    """All that a run consists of, before it has a directory."""
+
+    data: Data
+    model: MultiTaskModel
+    used: Usage
+    engine: Engine
+    loaders: Loaders
+    device: torch.device
+    notes: list[str]
+
+
+def assemble(config: Config, resumed: Resumed | None) -> Built:
+    """Reads the data and builds model, methods and engine.
+
+    Raises: ConfigError: something does not fit.
+    """
+    device: torch.device = DEVICES.target(config.device)(config.device)
+    weighting_class = WEIGHTINGS.target(config.weighting)
+    aggregation_class = AGGREGATIONS.target(config.aggregation)
+    needs = (weighting_class.needs, aggregation_class.needs)
+    data = build_data(config, any(n.heldout for n in needs), None if resumed is None else known_from(resumed.meta))
+    _same_data(config, data, resumed)
+    model = build_model(config, data).to(device)
+    notes = _start_from(config, model)
+    for task in data.tasks.values():
+        task.loss.to(device)
+    weighting = weighting_class(config.weighting, data.tasks).to(device)
+    aggregation = aggregation_class(config.aggregation, list(data.tasks)).to(device)
+    regularizers = {name: REGULARIZERS.target(option)(option) for name, option in config.regularizer.items()}
+    loaders = _loaders(config, data, device)
+    used = usage(model, _examples(data, device))
+    optimizer = build_optimizer(
+        config.optimizer, OPTIMIZERS.target(config.optimizer), model, [*model.sharing.groups(), *weighting.groups()]
+    )
+    methods = Methods(weighting, aggregation, regularizers)
+    settings = Settings(config.seed, config.trainer.clip_norm, config.trainer.precision == "bf16")
+    engine = Engine(model, data.tasks, methods, optimizer, used, settings)
+    if not used.shared and aggregation_class.needs.level != "losses":
+        name = tag(config.aggregation)
+        notes.append(f"no parameter is reached by two tasks: aggregation={name} has nothing to balance")
+    return Built(data, model, used, engine, loaders, device, notes)
+
+
+def _loaders(config: Config, data: Data, device: torch.device) -> Loaders:
+    preparations = data.known.preparations
+    train = _train_loader(config, data.splits["train"], data, device)
+    heldout = _train_loader(config, data.splits["heldout"], data, device) if data.splits["heldout"] else None
+    size = config.trainer.eval_batch_size
+    val, test = (EvalLoader(resident(data.splits[s], device), preparations, size, device) for s in ("val", "test"))
+    return Loaders(train, heldout, val, test)
+
+
+def _train_loader(config: Config, split: Split, data: Data, device: torch.device) -> TrainLoader:
+    for part, found in split.items():
+        if len(found.inputs) == 0:
+            raise ConfigError(
+                f"data.parts.{part} leaves no sample to train on: lower data.validation or raise data.limit"
+            )
+    return TrainLoader(split, data.known.preparations, config.trainer.batch_size, config.seed, device)
+
+
+def _examples(data: Data, device: torch.device) -> dict[str, torch.Tensor]:
+    return {part: torch.zeros(2, *data.shape, device=device) for part in data.splits["train"]}
+
+
+def _same_data(config: Config, data: Data, resumed: Resumed | None) -> None:
+    if resumed is None:
+        return
+    for part, digest in data.digests.items():
+        if resumed.meta["data"][part] != digest:
+            raise ConfigError(
+                f"data_dir={config.data_dir} holds other data for {part} than the run was trained on: put it back, or "
+                "start a new run with init_from="
+            )
+
+
+def _start_from(config: Config, model: MultiTaskModel) -> list[str]:
+    """Takes over the weights of `init_from` that fit by name and shape."""
+    if config.init_from is None:
+        return []
+    folder = locate(config.init_from, "init_from")
+    checkpoint.verify(folder)
+    own, given = model.state_dict(), checkpoint.load_weights(folder)
+    fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
+    if not fitting:
+        raise ConfigError(f"init_from={config.init_from} has no weight that fits: choose its backbone and sharing")
+    model.load_state_dict(fitting, strict=False)
+    left = sorted(set(own) - set(fitting))
+    tail = f"; not in it: {', '.join(left[:4])}{', ...' if len(left) > 4 else ''}" if left else ""
+    return [f"init_from: {len(fitting)} of {len(own)} tensors taken over{tail}"]

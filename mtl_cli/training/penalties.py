@@ -1,0 +1,61 @@
+"""What is added after balancing: the sharing's own penalty and the regularizers."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mtl_cli.contracts import Look
+from mtl_cli.model import MultiTaskModel
+from mtl_cli.regularizers.base import Regularizer
+from mtl_cli.training.gradients import accumulate
+from mtl_cli.training.graph import Usage
+from mtl_cli.training.passes import Forward
+
+
+class Penalties:
+    """Computes penalties, writes them down by name in a look, and gives or adds their gradients."""
+
+    def __init__(
+        self, model: MultiTaskModel, usage: Usage, regularizers: Mapping[str, Regularizer], processes: int
+    ) -> None:
+        self._model = model
+        self._usage = usage
+        self._regularizers = regularizers
+        self._processes = processes
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+    def of_sharing(self, forward: Forward, look: Look, passes: int) -> Tensor | None:
+        """This pass's share of the sharing's penalty, which is the mean over passes and processes. Shape: ()"""
+        merged = {task: found for features in forward.features for task, found in features.items()}
+        penalty = self._model.sharing.penalty(merged, self._model.heads_by_task())
+        if penalty is None:
+            return None
+        share = penalty / (passes * self._processes)
+        before = look.penalties.get("sharing")
+        look.penalties["sharing"] = share.detach() if before is None else before + share.detach()
+        return share
+
+    def gradients(self, penalty: Tensor | None, into: dict[str, Tensor]) -> None:
+        """Adds a penalty's gradients by parameter; keeps the graph."""
+        if penalty is not None:
+            found = torch.autograd.grad(penalty, list(self._parameters.values()), retain_graph=True, allow_unused=True)
+            accumulate(into, list(self._parameters), found)
+
+    def regularize(self, look: Look, reached: frozenset[str]) -> None:
+        """Adds the regularizers' gradients to those of the parameters that the step's active tasks reach."""
+        own = [name for task in look.tasks for name in self._usage.own[task]]
+        shared = [name for name in self._usage.shared if name in reached]
+        for name, regularizer in self._regularizers.items():
+            wanted = {"shared": shared, "task": own, "all": [*shared, *own]}[regularizer.option.parameters]
+            parameters = [self._parameters[n] for n in wanted]
+            if parameters:
+                penalty = regularizer.penalty(parameters)
+                look.penalties[name] = penalty.detach()
+                for parameter, gradient in zip(parameters, torch.autograd.grad(penalty, parameters), strict=True):
+                    add_gradient(parameter, gradient)
+
+
+def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
+    """Adds to what the parameter has, or gives it its first."""
+    parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
