@@ -83,9 +83,7 @@ class Engine:
 
         A step is skipped, and nothing moves, where no task has a label or a per-task gradient is not finite.
         """
-        active = self._passes.active(batches)
-        if self._processes.grouped:
-            active = self._agree(active)
+        active = self._active(batches)
         if not active:
             return None
         self.model.train()
@@ -226,7 +224,7 @@ class Engine:
 
     def _look_aside(self, batch: Batch, step: int) -> Look:
         """Losses and rows of a batch that is not trained on; leaves no trace."""
-        active = self._passes.active([batch])
+        active = self._active([batch])
         counts_T = self._processes.add(self._passes.counts([batch], active))
         look = Look(tuple(active), torch.zeros_like(counts_T), counts_T, self._settings.seed, step)
         with traceless(self.model):
@@ -267,8 +265,12 @@ class Engine:
                 gradients.setdefault(name, torch.zeros_like(self._parameters[name]))
         return [gradients[name] for name in names if name in gradients]
 
-    def _agree(self, active: Sequence[str]) -> list[str]:
-        flags = torch.tensor([float(task in active) for task in self._tasks])
+    def _active(self, batches: Sequence[Batch]) -> list[str]:
+        """Tasks with a label in any of these batches, on any process."""
+        active = self._passes.active(batches)
+        if not self._processes.grouped:
+            return active
+        flags = next(self.model.parameters()).new_tensor([float(task in active) for task in self._tasks])
         return [task for task, flag in zip(self._tasks, self._processes.add(flags).tolist(), strict=True) if flag > 0]
 
     def _dtype(self) -> torch.dtype:
