@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,7 @@ from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError, Interrupted, JobError
 from mtl_cli.reporting.log import RunLog
 from mtl_cli.reporting.metric_log import MetricLog
-from mtl_cli.reporting.records import Report
+from mtl_cli.reporting.records import Header, Report, ResultRow
 from mtl_cli.reporting.report import write_report
 from mtl_cli.reporting.screen import Screen
 from mtl_cli.reporting.status import StatusFile
@@ -30,6 +30,16 @@ from mtl_cli.training.schedule import Schedule
 from mtl_cli.training.watch import Watch
 
 
+class Job(NamedTuple):
+    """One call of `mtl train`: what was asked for, what was built of it, and where it goes."""
+
+    config: Config
+    session: Session
+    built: Built
+    resumed: Resumed | None
+    run_dir: Path
+
+
 def run(config: Config, session: Session) -> None:
     """Trains, or goes on training, and reports.
 
@@ -37,13 +47,13 @@ def run(config: Config, session: Session) -> None:
     """
     run_dir = rundir.choose(config, session)
     resumed = _resumed(run_dir) if config.resume is not None else None
-    built = assemble(config, resumed)
-    rundir.furnish(run_dir, config, session, built.data, built.device)
+    job = Job(config, session, assemble(config, resumed), resumed, run_dir)
+    rundir.furnish(run_dir, config, session, job.built.data, job.built.device)
     log, status = RunLog(run_dir), StatusFile(run_dir, rundir.resume_command(run_dir))
     screen = open_screen(sys.stdout, log)
-    progress = _progress(config, built, resumed)
+    progress = _progress(job)
     try:
-        _run(config, session, built, resumed, run_dir, screen, status, progress)
+        _train(job, progress, screen, status)
     except (Interrupted, KeyboardInterrupt):
         screen.note(f"stopped at step {progress.step}; go on with:")
         screen.command(rundir.resume_command(run_dir))
@@ -59,60 +69,61 @@ def run(config: Config, session: Session) -> None:
         log.close()
 
 
-def _run(
-    config: Config,
-    session: Session,
-    built: Built,
-    resumed: Resumed | None,
-    run_dir: Path,
-    screen: Screen,
-    status: StatusFile,
-    progress: Progress,
-) -> None:
-    """Puts the loop together, lets it run, and evaluates the best checkpoint once."""
-    store = Store(run_dir)
-    primary = {name: task.option.primary for name, task in built.data.tasks.items()}
+def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile) -> None:
+    """Lets the loop run, evaluates the best checkpoint once, and reports."""
+    built = job.built
+    loop = _loop(job, progress, Watch(screen, status, _primary(built), job.config.trainer))
+    if job.resumed is not None:
+        _restore(loop, built, job.resumed, progress)
+    header = facts.header("train", job.config, built.data, built.model, built.used, built.device, job.run_dir)
+    screen.header(header)
+    for line in (*built.notes, *_notes(job, progress)):
+        screen.note(line)
+    status.write("running", progress.epoch, progress.step)
+    fit(loop, progress)
+    _load_best(built.model, loop.store)
+    rows = facts.result_rows(built.data.tasks, finish(loop, progress))
+    loop.log.close()
+    screen.result(rows)
+    screen.note(f"report: {write_report(_report(job, progress, header, rows))}")
+    status.write("done", progress.epoch, progress.step)
+
+
+def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
+    """What the loop works with."""
+    built, config = job.built, job.config
     metrics = {name: task.option.metrics for name, task in built.data.tasks.items()}
-    log = MetricLog(run_dir, metrics, ["sharing", *config.regularizer])
-    made = Run(
+    return Run(
         built.engine,
         built.engine.optimizer,
         built.data.tasks,
         built.loaders,
         _schedule(config, built, progress.schedule_epochs),
         config.trainer,
-        store,
-        log,
-        Watch(screen, status, primary, config.trainer),
+        Store(job.run_dir),
+        MetricLog(job.run_dir, metrics, ["sharing", *config.regularizer]),
+        watch,
         _snapshot(config, built),
     )
-    if resumed is not None:
-        _restore(made, built, resumed, progress)
-    header = facts.header("train", config, built.data, built.model, built.used, built.device, run_dir)
-    screen.header(header)
-    for line in (*built.notes, *_notes(config, built, resumed, progress)):
-        screen.note(line)
-    status.write("running", progress.epoch, progress.step)
-    fit(made, progress)
-    _load_best(built.model, store)
-    scores = finish(made, progress)
-    log.close()
-    rows = facts.result_rows(built.data.tasks, scores)
-    screen.result(rows)
-    best = progress.best or {}
-    report = Report(
+
+
+def _report(job: Job, progress: Progress, header: Header, rows: tuple[ResultRow, ...]) -> Report:
+    assert progress.best is not None
+    return Report(
         header=header,
-        overrides=tuple(session.overrides),
-        epochs=progress.epoch,
-        select=config.trainer.select,
-        selected=int(best.get("epoch", 0)),
+        overrides=tuple(job.session.overrides),
+        epochs=progress.epoch + (progress.batch > 0),
+        select=job.config.trainer.select,
+        selected=int(progress.best["epoch"]),
         results=rows,
-        bests=facts.best_epochs(built.data.tasks, progress),
-        labels=facts.label_facts(built.data),
-        data=built.data.digests,
+        bests=facts.best_epochs(job.built.data.tasks, progress),
+        labels=facts.label_facts(job.built.data),
+        data=job.built.data.digests,
     )
-    screen.note(f"report: {write_report(report)}")
-    status.write("done", progress.epoch, progress.step)
+
+
+def _primary(built: Built) -> dict[str, str]:
+    return {name: task.option.primary for name, task in built.data.tasks.items()}
 
 
 def _schedule(config: Config, built: Built, total_epochs: int) -> Schedule:
@@ -120,11 +131,11 @@ def _schedule(config: Config, built: Built, total_epochs: int) -> Schedule:
     return Schedule(config.scheduler, course, steps_per_epoch(built.loaders.train, config.trainer), total_epochs)
 
 
-def _progress(config: Config, built: Built, resumed: Resumed | None) -> Progress:
-    total = config.scheduler.total_epochs
+def _progress(job: Job) -> Progress:
+    total = job.config.scheduler.total_epochs
     if total is None:
-        total = config.trainer.epochs if resumed is None else int(resumed.meta["schedule_epochs"])
-    return Progress(list(built.data.tasks), built.device, total)
+        total = job.config.trainer.epochs if job.resumed is None else int(job.resumed.meta["schedule_epochs"])
+    return Progress(list(job.built.data.tasks), job.built.device, total)
 
 
 def _snapshot(config: Config, built: Built) -> Callable[[dict[str, Any]], Contents]:
@@ -170,7 +181,8 @@ def _restore(run: Run, built: Built, resumed: Resumed, progress: Progress) -> No
         run.store.point("best", resumed.folder.name)
 
 
-def _notes(config: Config, built: Built, resumed: Resumed | None, progress: Progress) -> list[str]:
+def _notes(job: Job, progress: Progress) -> list[str]:
+    config, built, resumed = job.config, job.built, job.resumed
     if resumed is None:
         return []
     lines = [f"passed over: {line}" for line in resumed.passed]
