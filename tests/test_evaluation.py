@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
@@ -13,11 +14,12 @@ from mtl_cli.evaluation import Score, evaluate, selection
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.tasks.base import Task
-from mtl_cli.tasks.options import HEADS, METRICS
-from tests.options import NAMES, build, make_task
+from mtl_cli.tasks.options import HEADS, LOSSES, METRICS
+from tests.options import NAMES, build, default, make_task
 
 ROWS = 50
 WHAT, IS_IT, HOW_MUCH = NAMES[:3]
+WEIGHTS = [0.5, 2.0, 1.0, 0.25]
 PARTS = {WHAT: "a", IS_IT: "a", HOW_MUCH: "b"}
 
 
@@ -37,7 +39,11 @@ def targets() -> dict[str, Tensor]:
 def tasks() -> dict[str, Task]:
     kinds = {WHAT: "classification", IS_IT: "binary", HOW_MUCH: "regression"}
     classes = {WHAT: tuple("abcd"), IS_IT: ("no", "yes"), HOW_MUCH: ()}
-    return {name: make_task(name, kinds[name], target, classes[name]) for name, target in targets().items()}
+    weighted = {WHAT: {"loss": default(LOSSES, "cross_entropy", class_weights=WEIGHTS)}}
+    return {
+        name: make_task(name, kinds[name], target, classes[name], **weighted.get(name, {}))
+        for name, target in targets().items()
+    }
 
 
 def model_of(its: dict[str, Task]) -> MultiTaskModel:
@@ -93,8 +99,11 @@ def test_a_score_is_that_of_the_plain_outputs_over_the_labelled_rows() -> None:
         there, score = labelled(target), scores[name]
         assert score.labels == int(there.sum())
         assert list(score.metrics) == list(METRICS[its[name].option.__struct_config__.tag])
-        loss = its[name].loss_sum(outputs[name][there], target[there]) / there.sum()
-        assert score.loss == pytest.approx(float(loss))
+    weighted = functional.cross_entropy(outputs[WHAT], targets()[WHAT], torch.tensor(WEIGHTS), ignore_index=-100)
+    assert scores[WHAT].loss == pytest.approx(float(weighted))
+    yes, there = targets()[IS_IT], labelled(targets()[IS_IT])
+    plain = functional.binary_cross_entropy_with_logits(outputs[IS_IT][there, 0], yes[there])
+    assert scores[IS_IT].loss == pytest.approx(float(plain))
     kept, there = targets()[WHAT], labelled(targets()[WHAT])
     right = (outputs[WHAT].argmax(1) == kept)[there].float().mean()
     assert scores[WHAT].metrics["accuracy"] == pytest.approx(float(right))

@@ -141,8 +141,8 @@ def test_the_whole_strategy_is_trained_and_a_head_is_its_own_tasks(name: str, ki
 def test_the_trunk_is_given_only_where_no_shared_parameter_lies_behind_it(name: str) -> None:
     sharing = made(name)
     trunks = [features.trunk for features in sharing(images(), TASKS).values()]
-    one = trunks[0] is not None and all(trunk is trunks[0] for trunk in trunks)
-    assert used(sharing).bottleneck == one
+    assert all(trunk is trunks[0] for trunk in trunks)  # one for all, or none
+    assert used(sharing).bottleneck == (trunks[0] is not None)
 
 
 @EVERY
