@@ -7,6 +7,9 @@ from mtl_cli.backbones.options import Cnn
 from mtl_cli.options import ConfigError
 
 
+DEEPEST_BY_ITSELF = 3
+
+
 class CnnBackbone(Backbone):
     """A small residual network that pools early: most of its work is done on small maps.
 
@@ -21,14 +24,15 @@ class CnnBackbone(Backbone):
         if len(shape) != 3:
             raise ConfigError(f"backbone.name=cnn takes images. Found inputs of shape {shape}: take backbone=mlp")
         deepest = min(shape[1:]).bit_length() - 1
-        if option.depth > deepest:
+        depth = option.depth or min(max(deepest - 1, 1), DEEPEST_BY_ITSELF)
+        if depth > deepest:
             raise ConfigError(
-                f"backbone.depth={option.depth} halves {shape[1]}x{shape[2]} images too often: at most {deepest}"
+                f"backbone.depth={depth} halves {shape[1]}x{shape[2]} images too often: at most {deepest}"
             )
         stages: dict[str, nn.Module] = {}
         specs: list[StageSpec] = []
         wide_in = shape[0]
-        for i in range(option.depth):
+        for i in range(depth):
             wide = option.channels * 2**i
             more = [] if i == 0 else [Residual(*_block(wide, wide, option.norm), *_block(wide, wide, option.norm))]
             stages[f"stage{i + 1}"] = nn.Sequential(*_block(wide_in, wide, option.norm, pool=True), *more)

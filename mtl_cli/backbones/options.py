@@ -18,7 +18,7 @@ class Cnn(Option, tag="cnn"):
     """A small, fast convolutional network: each stage halves the image and doubles the channels."""
 
     channels: Annotated[Count, Meta(description="channels of the first stage")]
-    depth: Annotated[Count, Meta(description="number of stages")]
+    depth: Annotated[Count | None, Meta(description="stages; null: as many as leave a side of 2, at most 3")]
     norm: Annotated[Literal["batch", "none"], Meta(description="normalisation after each convolution")]
 
 
