@@ -101,6 +101,9 @@ def test_more_epochs_keep_the_schedule_and_then_its_last_rate(reference: Path, t
     assert rates[3] == rates[2]
     before = [line for line in (reference / "metrics.jsonl").read_text().splitlines() if '"final"' not in line]
     assert (run / "metrics.jsonl").read_text().splitlines()[: len(before)] == before
+    longer = (run / "metrics.jsonl").read_bytes()
+    assert train([f"resume={run}"]) == 0
+    assert (run / "metrics.jsonl").read_bytes() == longer
 
 
 @pytest.mark.slow
