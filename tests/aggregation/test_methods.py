@@ -66,6 +66,11 @@ def test_pcgrad_takes_exact_opposites_for_nothing() -> None:
     torch.testing.assert_close(found, torch.zeros(6, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
+def test_pcgrad_passes_over_a_gradient_so_short_that_its_square_is_nought() -> None:
+    rows = torch.tensor([[1.0, 0.0, 2.0], [-1e-25, 1e-25, 0.0]])  # in float32 1e-50 is 0, and -1e-25 is not
+    assert torch.equal(made("pcgrad").direction(look_at(rows)), torch.tensor([1.0, 0.0, 2.0]) + rows[1])
+
+
 def test_every_order_of_the_others_is_as_likely() -> None:
     rows = gradients(3, 11, conflict=1.0)
     choices = [[[1, 2], [2, 1]], [[0, 2], [2, 0]], [[0, 1], [1, 0]]]
