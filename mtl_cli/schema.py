@@ -1,6 +1,7 @@
 """Assembles the rooms' typed options into one configuration, and checks it. Imports no torch."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +29,7 @@ from mtl_cli.training.options import (
 )
 from mtl_cli.weighting.options import WEIGHTINGS
 
+NAME = re.compile(r"[\w-]+")
 TABLES: dict[str, Table] = {
     table.group: table
     for table in (
@@ -111,6 +113,7 @@ def check(raw: dict[str, Any], folders: list[Path]) -> Config:
     typed["data"] = _data(_section(raw, "data"), folders)
     typed["tasks"] = _tasks(_section(raw, "tasks", "task"), folders)
     config: Config = convert(typed, Config, "")
+    _nameable(config)
     _agree(config)
     return config
 
@@ -215,6 +218,14 @@ def _task(name: str, value: Any, folders: list[Path]) -> TaskOption:
 
 def _default(kind: str, group: str, folders: list[Path]) -> str:
     return str(beneath(kind, "kind", "kind", folders)[group])
+
+
+def _nameable(config: Config) -> None:
+    """Tasks and parts name files' columns, parameters and checkpoints' keys. Raises: ConfigError."""
+    for group, names in (("tasks", config.tasks), ("data.parts", config.data.parts)):
+        for name in names:
+            if not NAME.fullmatch(name):
+                raise ConfigError(f"{group}: {name!r} is no usable name: take letters, digits, _ and -")
 
 
 def _agree(config: Config) -> None:

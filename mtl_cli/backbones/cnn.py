@@ -6,7 +6,6 @@ from mtl_cli.backbones.base import Backbone, Pool, Spec, StageSpec
 from mtl_cli.backbones.options import Cnn
 from mtl_cli.options import ConfigError
 
-
 DEEPEST_BY_ITSELF = 3
 
 

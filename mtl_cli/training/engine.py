@@ -81,7 +81,9 @@ class Engine:
     def step(self, batches: Sequence[Batch], step: int, steps: int, heldout: Batch | None = None) -> Look | None:
         """One step of the optimizer from one or more micro-batches; None where it was skipped.
 
-        A step is skipped, and nothing moves, where no task has a label or a per-task gradient is not finite.
+        A step is skipped, and nothing moves, where no task has a label, or where the methods look at per-task
+        gradients and one is not finite. A plain step waits for no such answer of the device: the loop looks at its
+        losses whenever it writes them down.
         """
         active = self._active(batches)
         if not active:
@@ -93,7 +95,8 @@ class Engine:
         torch.manual_seed(seed)
         counts_T = self._processes.add(self._passes.counts(batches, active))
         look = Look(tuple(active), torch.zeros_like(counts_T), counts_T, self._settings.seed, step)
-        look.again_by(lambda: self._again(batches, look, seed))
+        if any(needs.again for needs in self.methods.needs):
+            look.again_by(lambda: self._again(batches, look, seed))
         if heldout is not None:
             look.heldout = self._look_aside(heldout, step)
         going_on = self._balanced(batches, look) if self._by_rows(batches) else self._plain(batches, look)

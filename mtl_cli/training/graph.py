@@ -80,8 +80,10 @@ def _trace(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> tuple[dict[
 def traceless(model: nn.Module) -> Iterator[None]:
     """Within it the model may run: buffers and the global random state are put back at the end."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with torch.random.fork_rng():
-        yield
-    with torch.no_grad():
-        for name, buffer in model.named_buffers():
-            buffer.copy_(buffers[name])
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])

@@ -13,6 +13,9 @@ YAMLS = {
         "# @package _global_\ndata: {parts: {images: image_folder}}\n"
         "tasks: {a: {kind: classification, target: label}}\n"
     ),
+    "task/dotty.yaml": (
+        "# @package _global_\ndata: {parts: {images: digits}}\ntasks: {a.b: {kind: regression, target: slant}}\n"
+    ),
     "experiment/dangling.yaml": "# @package _global_\ntrainer:\n  epochs: ${nope}\n",
     "experiment/plugged.yaml": "# @package _global_\nplugins: [os]\n",
     "experiment/resumed.yaml": "# @package _global_\nresume: there\n",
@@ -30,6 +33,7 @@ MISTAKES = [
     ("train --cfg job -p nope", "--package nope", "--cfg job"),
     ("train backbone", "backbone", "backbone=VALUE"),
     ("train =3", "=3", "KEY=VALUE"),
+    (f"train {OWN}task=dotty", "a.b", "letters, digits, _ and -"),
     # groups and options
     ("train backbon=cnn", "backbon=cnn", "did you mean backbone?"),
     ("train backbone=cnnn", "backbone=cnnn", "did you mean cnn?"),
