@@ -178,3 +178,8 @@ def test_pooling_is_the_mean_over_all_but_batch_and_channels(kind: str, shape: t
     channels_last = tensor.movedim(1, -1) if kind == "map" else tensor
     expected = channels_last.reshape(2, -1, 3).mean(1)
     torch.testing.assert_close(Pool(kind)(tensor), expected)
+
+
+@pytest.mark.parametrize(("side", "stages"), [(2, 1), (3, 1), (4, 1), (8, 2), (15, 2), (16, 3), (28, 3), (224, 3)])
+def test_a_cnn_of_no_given_depth_halves_until_the_side_is_2_and_three_times_at_most(side: int, stages: int) -> None:
+    assert len(made("cnn", (1, side, side + 5), depth=None, channels=2).spec.stages) == stages
