@@ -16,6 +16,7 @@ from torch.nn import functional
 from mtl_cli.aggregation.options import AGGREGATIONS, Db, Pcgrad, Sum
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.options import BACKBONES, Cnn
+from mtl_cli.contracts import Look
 from mtl_cli.data.base import Batch, Part
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import Option
@@ -92,7 +93,7 @@ def by_mtl(
 
     def step(number: int) -> None:
         look = engine.step([batch], number, 1000)
-        assert look is not None
+        assert isinstance(look, Look)
         totals.add(look)
 
     return step

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mtl_cli.draws import generator
 
-LEVELS = ("losses", "norms", "gramian", "rows")
 CHUNK = 65_536
 """Columns of a Gramian's partial product: float32 sums of this length are right to 1e-6."""
 
@@ -58,6 +57,7 @@ class Column(NamedTuple):
 class Look:
     """The losses of one step's active tasks and their gradients; global over micro-batches and processes.
 
+    step: steps before this one, counted from the start of the run.
     tasks: names of the T active tasks, the order of every (T,) below.
     losses_T: their mean losses.
     counts_T: what each mean was divided by.
@@ -76,8 +76,8 @@ class Look:
         self.weights_T = torch.ones_like(losses_T)
         self.columns: tuple[Column, ...] = ()
         self.heldout: Look | None = None
+        self.step = step
         self._seed = seed
-        self._step = step
         self.penalties: dict[str, Tensor] = {}
         self._jacobians: dict[At, list[Tensor]] = {}
         self._add: dict[At, Callable[[Tensor], Tensor]] = {}
@@ -109,7 +109,7 @@ class Look:
 
     def generator(self, name: str) -> torch.Generator:
         """A CPU generator for a draw that decides weights: a function of (seed, step, name) alone."""
-        return generator(self._seed, "draw", self._step, name)
+        return generator(self._seed, "draw", self.step, name)
 
     def again(self) -> Tensor:
         """The losses (T,) of the same batch, augmentation and random draws with the parameters as they are now.
@@ -161,10 +161,10 @@ class Look:
         return total_P
 
     def _scale(self, i: int | None, scaled: bool) -> Tensor:
-        c_T = self.c_T.double().cpu() if scaled else torch.ones(len(self.tasks), dtype=torch.float64)
+        c_T = self.c_T.cpu().double() if scaled else torch.ones(len(self.tasks), dtype=torch.float64)
         if i is None or self._shares_KT is None:
             return c_T
-        share_T = self._shares_KT[i].double().cpu()
+        share_T = self._shares_KT[i].cpu().double()
         return torch.where(share_T > 0, c_T / share_T, 0.0)
 
 
@@ -173,5 +173,5 @@ def gramian_of(first_TP: Tensor, second_TP: Tensor) -> Tensor:
     total_TT = torch.zeros(len(first_TP), len(second_TP), dtype=torch.float64)
     for start in range(0, first_TP.shape[1], CHUNK):
         stop = start + CHUNK
-        total_TT += (first_TP[:, start:stop] @ second_TP[:, start:stop].T).double().cpu()
+        total_TT += (first_TP[:, start:stop] @ second_TP[:, start:stop].T).cpu().double()
     return total_TT

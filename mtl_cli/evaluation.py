@@ -16,6 +16,8 @@ from mtl_cli.tasks.base import Task
 class Score(NamedTuple):
     """One task on one split; None where the split has no label, or the number is not defined on it.
 
+    A number that is defined but not finite stays so, and the skill of one that is not a number is minus infinity.
+
     loss: the mean. metrics: in their units. constants: the same for the best constant fitted on train.
     skill: of the primary metric. labels: how many there are.
     """
@@ -57,6 +59,7 @@ class Gathered:
         primary = self._task.option.primary
         value, constant = metrics[primary], constants[primary]
         skill = None if value is None or constant is None else self._task.skill(primary, value, constant)
+        skill = -math.inf if skill is not None and math.isnan(skill) else skill
         return Score(total / count, metrics, constants, skill, len(targets))
 
     def _measure(self, name: str, predictions: Tensor, targets: Tensor) -> float | None:
@@ -64,8 +67,7 @@ class Gathered:
             return None
         metric = self._task.metric(name)
         metric.update(predictions, self._task.metric_target(targets))
-        value = float(metric.compute())
-        return value if math.isfinite(value) else None
+        return float(metric.compute())
 
     def _constant(self, name: str, count: int) -> Tensor:
         output = torch.tensor(self._task.fitted.constants[name]).expand(count, -1)

@@ -25,10 +25,12 @@ from mtl_cli.training.options import (
     DeviceOption,
     OptimizerOption,
     SchedulerOption,
+    Sgd,
     TrainerOptions,
 )
 from mtl_cli.weighting.options import WEIGHTINGS
 
+RESERVED = ("mean", "worst")
 NAME = re.compile(r"[\w-]+")
 TABLES: dict[str, Table] = {
     table.group: table
@@ -224,6 +226,8 @@ def _nameable(config: Config) -> None:
     """Tasks and parts name files' columns, parameters and checkpoints' keys. Raises: ConfigError."""
     for group, names in (("tasks", config.tasks), ("data.parts", config.data.parts)):
         for name in names:
+            if name in RESERVED:
+                raise ConfigError(f"{group}: {name!r} is no usable name: trainer.select means something else by it")
             if not NAME.fullmatch(name):
                 raise ConfigError(f"{group}: {name!r} is no usable name: take letters, digits, _ and -")
 
@@ -238,6 +242,9 @@ def _agree(config: Config) -> None:
             raise ConfigError(f"tasks.{name}.part={task.part} is not a part: {nearest(task.part, parts)}")
         _metrics_agree(name, task)
         _loss_agrees(name, task)
+    optimizer = config.optimizer
+    if isinstance(optimizer, Sgd) and optimizer.nesterov and optimizer.momentum == 0:
+        raise ConfigError("optimizer.nesterov=true needs a momentum: set optimizer.nesterov=false")
     select = ["mean", "worst", *config.tasks]
     if config.trainer.select not in select:
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ class Aggregation(nn.Module, ABC):
     State is tensors, keyed by task name; `direction` moves none, and neither does a skipped step.
     """
 
-    needs: ClassVar[Needs]
+    needs: Needs
 
     @abstractmethod
     def direction(self, look: Look) -> Tensor:

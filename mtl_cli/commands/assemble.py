@@ -61,7 +61,7 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     weighting = weighting_class(config.weighting, data.tasks).to(device)
     aggregation = aggregation_class(config.aggregation, list(data.tasks)).to(device)
     regularizers = {name: REGULARIZERS.target(option)(option) for name, option in config.regularizer.items()}
-    loaders = _loaders(config, data, device)
+    loaders = _loaders(config, data, device, 2 * max(n.batches for n in needs))
     used = usage(model, _examples(data, device))
     optimizer = build_optimizer(
         config.optimizer, OPTIMIZERS.target(config.optimizer), model, [*model.sharing.groups(), *weighting.groups()]
@@ -69,28 +69,29 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     methods = Methods(weighting, aggregation, regularizers)
     settings = Settings(config.seed, config.trainer.clip_norm, config.trainer.precision == "bf16")
     engine = Engine(model, data.tasks, methods, optimizer, used, settings)
-    if not used.shared and aggregation_class.needs.level != "losses":
+    if not used.shared and aggregation.needs.level != "losses":
         name = tag(config.aggregation)
         notes.append(f"no parameter is reached by two tasks: aggregation={name} has nothing to balance")
     return Built(data, model, used, engine, loaders, device, notes)
 
 
-def _loaders(config: Config, data: Data, device: torch.device) -> Loaders:
+def _loaders(config: Config, data: Data, device: torch.device, least: int) -> Loaders:
     preparations = data.known.preparations
-    train = _train_loader(config, data.splits["train"], data, device)
-    heldout = _train_loader(config, data.splits["heldout"], data, device) if data.splits["heldout"] else None
+    train = _train_loader(config, data.splits["train"], data, device, least)
+    heldout = _train_loader(config, data.splits["heldout"], data, device, least) if data.splits["heldout"] else None
     size = config.trainer.eval_batch_size
     val, test = (EvalLoader(resident(data.splits[s], device), preparations, size, device) for s in ("val", "test"))
     return Loaders(train, heldout, val, test)
 
 
-def _train_loader(config: Config, split: Split, data: Data, device: torch.device) -> TrainLoader:
+def _train_loader(config: Config, split: Split, data: Data, device: torch.device, least: int) -> TrainLoader:
     for part, found in split.items():
         if len(found.inputs) == 0:
             raise ConfigError(
-                f"data.parts.{part} leaves no sample to train on: lower data.validation or raise data.limit"
+                f"data.parts.{part} leaves no sample to train on: lower data.validation and data.held_out, or raise "
+                "data.limit"
             )
-    return TrainLoader(split, data.known.preparations, config.trainer.batch_size, config.seed, device)
+    return TrainLoader(split, data.known.preparations, config.trainer.batch_size, config.seed, device, least)
 
 
 def _examples(data: Data, device: torch.device) -> dict[str, torch.Tensor]:
@@ -110,7 +111,7 @@ def _same_data(config: Config, data: Data, resumed: Resumed | None) -> None:
 
 def _start_from(config: Config, model: MultiTaskModel) -> list[str]:
     """Takes over the weights of `init_from` that fit by name and shape."""
-    if config.init_from is None:
+    if config.init_from is None or config.resume is not None:
         return []
     folder = locate(config.init_from, "init_from")
     checkpoint.verify(folder)

@@ -12,6 +12,7 @@ from mtl_cli.data.loader import EvalLoader, resident
 from mtl_cli.evaluation import Score, evaluate
 from mtl_cli.options import ConfigError
 from mtl_cli.reporting.atomic import write_atomic
+from mtl_cli.reporting.metric_log import finite
 from mtl_cli.reporting.terminal import open_screen
 from mtl_cli.saved import locate
 from mtl_cli.schema import Config, EvalOptions
@@ -19,6 +20,7 @@ from mtl_cli.session import Session
 from mtl_cli.training import checkpoint
 from mtl_cli.training.fit import values
 from mtl_cli.training.options import DEVICES
+from mtl_cli.weighting.options import WEIGHTINGS
 
 
 def run(config: Config, options: EvalOptions, given: Path, session: Session) -> None:
@@ -30,7 +32,7 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
     checkpoint.verify(folder)
     meta = checkpoint.load_meta(folder)
     device: torch.device = DEVICES.target(config.device)(config.device)
-    data = build_data(config, heldout=False, known=known_from(meta))
+    data = build_data(config, heldout=WEIGHTINGS.target(config.weighting).needs.heldout, known=known_from(meta))
     model = build_model(config, data)
     _load(model, folder)
     model.to(device)
@@ -44,13 +46,13 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
         for part, digest in data.digests.items():
             if meta["data"].get(part) != digest:
                 screen.note(f"{part} is not the data that the checkpoint was trained on")
-        screen.note(f"{folder}: epoch {meta['epoch']}, step {meta['step']}, {options.split}")
+        screen.command(f"{folder}: epoch {meta['epoch']}, step {meta['step']}, {options.split}")
         screen.result(facts.result_rows(data.tasks, scores))
         target = _target(folder, options.split, session)
         result = {"checkpoint": str(folder), "epoch": meta["epoch"], "step": meta["step"], "data": data.digests}
         found = {split: values(score) for split, score in scores.items()}
-        write_atomic(target, json.dumps({**result, **found}, indent=2) + "\n")
-        screen.note(f"written: {target}")
+        write_atomic(target, json.dumps(finite({**result, **found}), indent=2) + "\n")
+        screen.command(f"written: {target}")
     finally:
         screen.close()
 

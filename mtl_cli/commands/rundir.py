@@ -1,5 +1,10 @@
 """A run's directory: where it is, and what is written into it before the first step."""
 
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -36,16 +41,7 @@ def choose(config: Config, session: Session) -> Path:
 
 
 def furnish(run_dir: Path, config: Config, session: Session, data: Data, device: torch.device) -> None:
-    """Makes the directory with config.yaml, env.json and Hydra's record; a resumed run's records are added to.
-
-    Raises: ConfigError: it cannot be made.
-    """
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"run_dir={run_dir} cannot be made: {error.strerror}; choose another with runs_dir="
-        ) from None
+    """Writes config.yaml, env.json and Hydra's record; a resumed run's records are added to."""
     write_atomic(run_dir / "config.yaml", resolved(config))
     _record(run_dir, config, session)
     facts = environment(
@@ -57,6 +53,42 @@ def furnish(run_dir: Path, config: Config, session: Session, data: Data, device:
         folder=Path.cwd(),
     )
     write_environment(run_dir, facts)
+
+
+@contextmanager
+def alone(run_dir: Path) -> Iterator[None]:
+    """Makes the run's directory and holds it: two processes in one would spoil each other's checkpoints.
+
+    The hold ends with the process, however it ends.
+
+    Raises: ConfigError: it cannot be made, or another process trains in it.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (run_dir / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"run_dir={run_dir} cannot be made: {error.strerror}; choose another with runs_dir="
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            pid = lock.read().strip()
+            raise ConfigError(f"{run_dir} is held by process {pid}, which trains in it: wait, or stop it") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def told(run_dir: Path, session: Session) -> tuple[str, ...]:
+    """What was typed to begin the run, with what its resumes changed."""
+    begun = json.loads((run_dir / "env.json").read_text(encoding="utf-8"))["command"][2:]
+    later = [word for word in session.overrides if word.partition("=")[0] != "resume" and word not in begun]
+    changed = {word.partition("=")[0] for word in later}
+    return tuple([word for word in begun if word.partition("=")[0] not in changed] + later)
 
 
 def resolved(config: Config) -> str:

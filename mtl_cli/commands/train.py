@@ -27,6 +27,7 @@ from mtl_cli.training.fit import Run, finish, fit, steps_per_epoch
 from mtl_cli.training.options import SCHEDULERS
 from mtl_cli.training.progress import Progress
 from mtl_cli.training.schedule import Schedule
+from mtl_cli.training.stop import Stop
 from mtl_cli.training.watch import Watch
 
 
@@ -48,16 +49,24 @@ def run(config: Config, session: Session) -> None:
     run_dir = rundir.choose(config, session)
     resumed = _resumed(run_dir) if config.resume is not None else None
     job = Job(config, session, assemble(config, resumed), resumed, run_dir)
-    rundir.furnish(run_dir, config, session, job.built.data, job.built.device)
+    with rundir.alone(run_dir):
+        rundir.furnish(run_dir, config, session, job.built.data, job.built.device)
+        _in_its_directory(job)
+
+
+def _in_its_directory(job: Job) -> None:
+    """Trains; whatever ends it is written down there."""
+    run_dir = job.run_dir
     log, status = RunLog(run_dir), StatusFile(run_dir, rundir.resume_command(run_dir))
     screen = open_screen(sys.stdout, log)
     progress = _progress(job)
     try:
-        _train(job, progress, screen, status)
+        with Stop() as stop:
+            _train(job, progress, screen, status, stop)
     except (Interrupted, KeyboardInterrupt):
         screen.note(f"stopped at step {progress.step}; go on with:")
         screen.command(rundir.resume_command(run_dir))
-        status.write("interrupted", progress.epoch, progress.step)
+        _try(lambda: status.write("interrupted", progress.epoch, progress.step))
         raise
     except Exception as error:
         log.failure(error)
@@ -69,7 +78,7 @@ def run(config: Config, session: Session) -> None:
         log.close()
 
 
-def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile) -> None:
+def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, stop: Stop) -> None:
     """Lets the loop run, evaluates the best checkpoint once, and reports."""
     built = job.built
     loop = _loop(job, progress, Watch(screen, status, _primary(built), job.config.trainer))
@@ -80,7 +89,7 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile) -> 
     for line in (*built.notes, *_notes(job, progress)):
         screen.note(line)
     status.write("running", progress.epoch, progress.step)
-    fit(loop, progress)
+    fit(loop, progress, stop)
     _load_best(built.model, loop.store)
     rows = facts.result_rows(built.data.tasks, finish(loop, progress))
     loop.log.close()
@@ -111,7 +120,7 @@ def _report(job: Job, progress: Progress, header: Header, rows: tuple[ResultRow,
     assert progress.best is not None
     return Report(
         header=header,
-        overrides=tuple(job.session.overrides),
+        overrides=rundir.told(job.run_dir, job.session),
         epochs=progress.epoch + (progress.batch > 0),
         select=job.config.trainer.select,
         selected=int(progress.best["epoch"]),

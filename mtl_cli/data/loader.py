@@ -65,6 +65,7 @@ class TrainLoader:
         batch_size: samples of each part in a batch.
         seed: of the run.
         device: where data lies and batches are made.
+        least: rows that a last batch must have, unless it is the only one.
     Raises: ValueError: a part is empty.
     """
 
@@ -75,9 +76,11 @@ class TrainLoader:
         batch_size: int,
         seed: int,
         device: torch.device,
+        least: int = 2,
     ) -> None:
         self._shelves = _shelves(split, preparations, device)
         self._batch_size = batch_size
+        self._least = least
         self._seed = seed
         self._device = device
         self._largest = max(len(shelf) for shelf in self._shelves)
@@ -89,7 +92,7 @@ class TrainLoader:
     def steps(self) -> int:
         """Batches in an epoch."""
         full, rest = divmod(self._largest, self._batch_size)
-        return full + (rest > 1 or (rest == 1 and full == 0))
+        return full + (rest >= self._least or (rest > 0 and full == 0))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from batch `start` on; the same ones whatever `start` is."""

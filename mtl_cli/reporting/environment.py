@@ -39,10 +39,19 @@ def environment(
 def write_environment(run_dir: Path, facts: dict[str, Any]) -> None:
     """Writes env.json; where a run goes on, adds to its list of resumes instead."""
     path = run_dir / "env.json"
-    if path.exists():
-        first = json.loads(path.read_text(encoding="utf-8"))
+    first = _read(path)
+    if first is not None:
         facts = {**first, "resumes": [*first.get("resumes", []), facts]}
     write_atomic(path, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What is there; a file that is not whole counts as none, as nothing that a run does depends on it."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
 
 
 def revision(folder: Path) -> str | None:

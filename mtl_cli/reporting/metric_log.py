@@ -35,7 +35,7 @@ class MetricLog:
 
         Raises: ValueError: an epoch names a task, metric or penalty that the columns lack.
         """
-        clean = _finite(event)
+        clean = finite(event)
         row = self._columns.row(clean) if clean["event"] == "epoch" else None
         self._file.write(json.dumps(clean, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         self._file.flush()
@@ -81,11 +81,12 @@ def _whole_lines(path: Path, before: int | None = None) -> int:
     return path.read_bytes()[:before].rfind(b"\n") + 1
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null for each number that is not finite, as JSON has no such numbers."""
     if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -25,7 +25,7 @@ class Sharing(nn.Module, ABC):
         """Parameters of the last stage that tasks may share: where gradient norms are cheap."""
 
     def penalty(self, features: Mapping[str, Features], heads: Mapping[str, nn.Module]) -> Tensor | None:  # a hook
-        """A scalar added after balancing, logged under the strategy's name; never a task."""
+        """A scalar added after balancing, logged as `sharing`; never a task."""
         return None
 
     def before_step(self, step: int, steps: int) -> None:  # a hook that most leave empty

@@ -33,25 +33,27 @@ class LossOption(Option):
     fits: ClassVar[tuple[str, ...]]
 
 
-class CrossEntropy(LossOption, tag="cross_entropy"):
+class ClassLossOption(LossOption):
+    """What every loss over classes has."""
+
+    class_weights: Annotated[
+        Literal["balanced"] | list[Positive] | None,
+        Meta(description="one a class (of a binary task: no, yes), or balanced by train; null: equal"),
+    ]
+
+
+class CrossEntropy(ClassLossOption, tag="cross_entropy"):
     """Cross-entropy of a softmax over classes."""
 
     fits = ("classification",)
     label_smoothing: Annotated[Share, Meta(description="share of the target spread over all classes")]
-    class_weights: Annotated[
-        Literal["balanced"] | list[Positive] | None, Meta(description="one a class, or balanced by train; null: equal")
-    ]
 
 
-class BinaryCrossEntropy(LossOption, tag="bce"):
+class BinaryCrossEntropy(ClassLossOption, tag="bce"):
     """Cross-entropy of a sigmoid."""
 
     fits = ("binary",)
     label_smoothing: Annotated[Share, Meta(description="share of the target moved to one half")]
-    class_weights: Annotated[
-        Literal["balanced"] | list[Positive] | None,
-        Meta(description="of negative and positive, or balanced by train; null: equal"),
-    ]
 
 
 class Mse(LossOption, tag="mse"):

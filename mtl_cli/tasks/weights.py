@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from mtl_cli.options import ConfigError, Option
-from mtl_cli.tasks.options import BinaryCrossEntropy, CrossEntropy
+from mtl_cli.tasks.options import ClassLossOption
 
 
 def class_weights(task: str, loss: Option, counts_C: Tensor) -> tuple[float, ...]:
@@ -14,7 +14,7 @@ def class_weights(task: str, loss: Option, counts_C: Tensor) -> tuple[float, ...
     Shapes: counts_C (C,)
     Raises: ConfigError: as many weights as classes are needed, or balanced lacks a class.
     """
-    given = loss.class_weights if isinstance(loss, CrossEntropy | BinaryCrossEntropy) else None
+    given = loss.class_weights if isinstance(loss, ClassLossOption) else None
     key = f"tasks.{task}.loss.class_weights"
     if given is None:
         return ()

@@ -50,7 +50,7 @@ class Store:
         self.root = run_dir / "checkpoints"
 
     def save(self, step: int, contents: Contents, best: bool) -> Path:
-        """Writes a checkpoint, points `last` (and `best`) at it, verifies it, then prunes old ones.
+        """Writes a checkpoint, verifies it, points `last` (and `best`) at it, then prunes old ones.
 
         Raises: JobError: the disk is full or will not be written; older checkpoints stay as they were.
         """
@@ -62,6 +62,7 @@ class Store:
             self._write(temporary, contents)
             temporary.rename(final)
             _sync_folder(self.root)
+            verify(final)
             self.point("last", final.name)
             if best:
                 self.point("best", final.name)
@@ -69,7 +70,6 @@ class Store:
             reason = self._reason(error)
             self._clear()
             raise JobError(f"{final} could not be saved: {reason}; older checkpoints are whole") from error
-        verify(final)
         self._prune()
         return final
 
@@ -134,7 +134,9 @@ class Store:
     def _reason(self, error: Exception) -> str:
         """Why a save failed; torch and safetensors do not say when it is for want of space."""
         free = shutil.disk_usage(self.root if self.root.is_dir() else self.root.parent).free
-        return f"the disk is full, {free:,} bytes are free" if free < SCARCE else str(error).splitlines()[0]
+        if free < SCARCE:
+            return f"the disk is full, {free:,} bytes are free"
+        return (str(error).splitlines() or [type(error).__name__])[0]
 
     def _clear(self) -> None:
         if self.root.is_dir():

@@ -4,6 +4,7 @@ No method is asked for by name: what a weighting and an aggregation need to see 
 """
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,13 @@ class Methods(NamedTuple):
     def needs(self) -> tuple[Needs, Needs]:
         """Of the weighting and of the aggregation."""
         return self.weighting.needs, self.aggregation.needs
+
+
+class Skipped(Enum):
+    """Why a step was not taken."""
+
+    UNLABELLED = "no task has a label"
+    NOT_FINITE = "a gradient is not finite"
 
 
 class Settings(NamedTuple):
@@ -78,8 +86,8 @@ class Engine:
         self._last_stage = _names(self._parameters, model.sharing.last_stage())
         self._check()
 
-    def step(self, batches: Sequence[Batch], step: int, steps: int, heldout: Batch | None = None) -> Look | None:
-        """One step of the optimizer from one or more micro-batches; None where it was skipped.
+    def step(self, batches: Sequence[Batch], step: int, steps: int, heldout: Batch | None = None) -> Look | Skipped:
+        """One step of the optimizer from one or more micro-batches, or why it was skipped.
 
         A step is skipped, and nothing moves, where no task has a label, or where the methods look at per-task
         gradients and one is not finite. A plain step waits for no such answer of the device: the loop looks at its
@@ -87,7 +95,7 @@ class Engine:
         """
         active = self._active(batches)
         if not active:
-            return None
+            return Skipped.UNLABELLED
         self.model.train()
         self.model.sharing.before_step(step, steps)
         self.optimizer.zero_grad(set_to_none=True)
@@ -99,10 +107,10 @@ class Engine:
             look.again_by(lambda: self._again(batches, look, seed))
         if heldout is not None:
             look.heldout = self._look_aside(heldout, step)
-        going_on = self._balanced(batches, look) if self._by_rows(batches) else self._plain(batches, look)
-        if not going_on:
-            self.optimizer.zero_grad(set_to_none=True)
-            return None
+        if not self._by_rows(batches):
+            self._plain(batches, look)
+        elif not self._balanced_or_undone(batches, look):
+            return Skipped.NOT_FINITE
         self._move(look)
         return look
 
@@ -117,10 +125,21 @@ class Engine:
         wanted = [needs for needs in self.methods.needs if needs.level != "losses" and needs.at == "shared"]
         return self._late(batches) or bool(wanted)
 
-    def _plain(self, batches: Sequence[Batch], look: Look) -> bool:
+    def _balanced_or_undone(self, batches: Sequence[Batch], look: Look) -> bool:
+        """Whether the step can be taken; if not, running statistics are as they were before it."""
+        before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        if self._balanced(batches, look):
+            return True
+        self.optimizer.zero_grad(set_to_none=True)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(before[name])
+        return False
+
+    def _plain(self, batches: Sequence[Batch], look: Look) -> None:
         """One backward pass for each micro-batch, with coefficients that are known before it."""
         reads = self.methods.needs[0].reads_losses
         if not reads:
+            self.methods.weighting.before_step(look)
             look.c_T = self._coefficients(torch.ones_like(look.losses_T), look.tasks)
         for batch in batches:
             forward = self._passes.forward(batch, look.tasks, look.counts_T)
@@ -136,7 +155,6 @@ class Engine:
         if not reads:
             self._processes.add(look.losses_T)
         self._add_gradients(look.tasks)
-        return True
 
     def _balanced(self, batches: Sequence[Batch], look: Look) -> bool:
         """One backward pass for each task and micro-batch, then the aggregation's update."""
@@ -199,13 +217,22 @@ class Engine:
                     self._parameters[name].grad = gradients.own[name] * c.to(gradients.own[name])
 
     def _move(self, look: Look) -> None:
-        self._penalties.regularize(look, self._reached(look.tasks))
+        reached = self._reached(look.tasks)
+        self._penalties.regularize(look, reached)
+        if len(look.tasks) < len(self._tasks):
+            self._leave_alone(reached)
         if self._settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_norm)
         self.optimizer.step()
         self.model.sharing.after_step(self.model.heads_by_task())
         self.methods.weighting.after_step(look)
         self.methods.aggregation.after_step(look)
+
+    def _leave_alone(self, reached: frozenset[str]) -> None:
+        """Takes back what a penalty gave to parameters that only inactive tasks use."""
+        for name, parameter in self._parameters.items():
+            if name not in reached and name not in self.usage.rest:
+                parameter.grad = None
 
     def _coefficients(self, losses_T: Tensor, active: Sequence[str]) -> Tensor:
         """c = d total / d losses, times each task's weight; the weighting's own parameters get their gradients."""
@@ -225,9 +252,11 @@ class Engine:
                     losses_T = losses_T + torch.stack(self._passes.forward(piece, look.tasks, look.counts_T).losses)
         return self._processes.add(losses_T)
 
-    def _look_aside(self, batch: Batch, step: int) -> Look:
-        """Losses and rows of a batch that is not trained on; leaves no trace."""
+    def _look_aside(self, batch: Batch, step: int) -> Look | None:
+        """Losses and rows of a batch that is not trained on, if it has a label; leaves no trace."""
         active = self._active([batch])
+        if not active:
+            return None
         counts_T = self._processes.add(self._passes.counts([batch], active))
         look = Look(tuple(active), torch.zeros_like(counts_T), counts_T, self._settings.seed, step)
         with traceless(self.model):
@@ -280,6 +309,9 @@ class Engine:
         return next(iter(self._parameters.values())).dtype
 
     def _check(self) -> None:
+        stepped = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        if any(id(p) not in stepped for p in self._own_parameters):
+            raise ValueError("weighting.groups() should name all of its parameters. Found one that nobody steps.")
         if "trunk" in self._wanted and not self.usage.bottleneck:
             raise ConfigError("the method needs one tensor that all shared parameters lie before: take sharing=hard")
         if self._pieces > 1 and self._wanted:

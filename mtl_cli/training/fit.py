@@ -15,7 +15,7 @@ from mtl_cli.options import Interrupted, JobError
 from mtl_cli.reporting.metric_log import MetricLog
 from mtl_cli.tasks.base import Task
 from mtl_cli.training.checkpoint import Contents, Store
-from mtl_cli.training.engine import Engine
+from mtl_cli.training.engine import Engine, Skipped
 from mtl_cli.training.optimizer import set_rate
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.training.progress import Progress
@@ -52,14 +52,14 @@ class Run(NamedTuple):
     """Makes a checkpoint's contents of the loop's state."""
 
 
-def fit(run: Run, progress: Progress) -> None:
+def fit(run: Run, progress: Progress, stop: Stop) -> None:
     """Trains from where `progress` stands to the end.
 
     Raises: Interrupted: after a checkpoint, on Ctrl-C or SIGTERM. JobError: the losses are no longer finite.
     """
-    with Stop() as stop:
-        if progress.step == 0:
-            save(run, progress, best=False)
+    if progress.step == 0:
+        save(run, progress, best=False)
+    with stop.later():
         while not _over(run, progress):
             _train(run, progress, stop)
             _judge(run, progress)
@@ -86,7 +86,11 @@ def values(scores: Mapping[str, Score]) -> dict[str, dict[str, float | None]]:
 
 
 def save(run: Run, progress: Progress, best: bool) -> None:
-    """Saves a checkpoint of this moment."""
+    """Saves a checkpoint of this moment.
+
+    Raises: JobError: a weight is not finite, and would take the place of one that is; or it cannot be written.
+    """
+    _check_weights(run, progress)
     methods = run.engine.methods
     state = {
         "optimizer": run.optimizer.state_dict(),
@@ -128,10 +132,12 @@ def _train(run: Run, progress: Progress, stop: Stop) -> None:
             save(run, progress, best=False)
 
 
-def _record(run: Run, progress: Progress, look: Look | None) -> None:
-    if look is None:
+def _record(run: Run, progress: Progress, look: Look | Skipped) -> None:
+    if look is Skipped.UNLABELLED:
+        return
+    if isinstance(look, Skipped):
         progress.skipped_in_a_row += 1
-        run.watch.note(f"step {progress.step} skipped: no labels, or a gradient that is not finite")
+        run.watch.note(f"step {progress.step} skipped: {look.value}")
         if progress.skipped_in_a_row == MOST_SKIPPED:
             raise JobError(f"{MOST_SKIPPED} steps in a row had no finite gradient: lower optimizer.lr={_rate(run):.3g}")
         return
@@ -207,17 +213,27 @@ def _best_of(run: Run, progress: Progress, scores: Mapping[str, Score], number: 
     for name, task in run.tasks.items():
         value = scores[name].metrics[task.option.primary]
         held = progress.best_of.get(name)
-        if value is not None and (held is None or task.signed(value) > task.signed(held["value"])):
+        if value is None or not math.isfinite(value):
+            continue
+        if held is None or task.signed(value) > task.signed(held["value"]):
             progress.best_of[name] = {"epoch": number, "value": value}
+
+
+def _check_weights(run: Run, progress: Progress) -> None:
+    for name, tensor in run.engine.model.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise JobError(f"{name} is not finite at step {progress.step}: {_remedy(run)}")
+
+
+def _remedy(run: Run) -> str:
+    last = run.store.pointed("last")
+    return f"lower optimizer.lr (now {_rate(run):.3g}) or set trainer.clip_norm=1; the last good checkpoint is {last}"
 
 
 def _check_finite(run: Run, progress: Progress, losses: Mapping[str, float]) -> None:
     for task, loss in losses.items():
         if not math.isfinite(loss):
-            raise JobError(
-                f"the loss of {task} is {loss} at step {progress.step}: lower optimizer.lr (now {_rate(run):.3g}) "
-                "or set trainer.clip_norm=1; older checkpoints are whole"
-            )
+            raise JobError(f"the loss of {task} is {loss} at step {progress.step}: {_remedy(run)}")
 
 
 def _rate(run: Run) -> float:

@@ -51,6 +51,8 @@ class Gradients:
 
     def last_stage_rows(self, rows_TP: Tensor) -> Tensor:
         """Rows over the last shared stage. Shapes: (T, columns of that stage)"""
+        if not self._last:
+            return rows_TP[:, :0]
         if self.exact:
             place = {column.name: column for column in self.columns}
             return torch.cat([rows_TP[:, place[n].start : place[n].stop] for n in self._last], 1)

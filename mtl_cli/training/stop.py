@@ -1,15 +1,23 @@
-"""Ctrl-C and SIGTERM ask a run to stop at the next safe moment; a second Ctrl-C stops it at once."""
+"""Ctrl-C and SIGTERM: at once where nothing is lost, at the next safe moment in the loop."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from mtl_cli.options import Interrupted
+
 
 class Stop:
-    """Within it, the first SIGINT or SIGTERM sets `signal`; outside, both do what they did before."""
+    """Within it, SIGINT and SIGTERM raise Interrupted; outside, both do what they did before.
+
+    signal: what came within `later`, where the first one only asks. A second one raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._waits = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
@@ -21,7 +29,18 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:  # the signature of a handler
+    @contextmanager
+    def later(self) -> Iterator[None]:
+        """Within it, a signal is kept for the one who looks."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             raise KeyboardInterrupt
+        if not self._waits:
+            raise Interrupted(128 + number)
         self.signal = number

@@ -8,6 +8,7 @@ from mtl_cli.contracts import Look
 from mtl_cli.reporting import records
 from mtl_cli.reporting.screen import Pace, Screen
 from mtl_cli.reporting.status import StatusFile
+from mtl_cli.training.engine import Skipped
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.training.progress import Progress
 
@@ -36,7 +37,7 @@ class Watch:
         self._begun = (progress.step, time.perf_counter())
         self._samples = 0
 
-    def step(self, progress: Progress, look: Look | None, samples: int) -> None:
+    def step(self, progress: Progress, look: Look | Skipped, samples: int) -> None:
         """A step is done."""
         self._samples += samples
         if not self._show.due():
@@ -49,7 +50,7 @@ class Watch:
             epochs=self._options.epochs,
             step=progress.step,
             steps=self._steps,
-            loss=None if look is None else float(look.losses_T.sum()),
+            loss=None if isinstance(look, Skipped) else float(look.losses_T.sum()),
             samples_per_s=rate,
             seconds_left=each * (self._steps - progress.step),
         )

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ class Weighting(nn.Module, ABC):
     tensors, keyed by task name; `forward` moves none, and neither does a skipped step.
     """
 
-    needs: ClassVar[Needs] = Needs()
+    needs: Needs = Needs()
 
     def __init__(self, tasks: Mapping[str, Task]) -> None:
         super().__init__()

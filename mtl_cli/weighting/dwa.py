@@ -28,7 +28,7 @@ class DynamicWeightAverage(Weighting):
         super().__init__(tasks)
         self._temperature = option.temperature
         for task in tasks:
-            self.register_buffer(f"means_{slot(task)}", torch.full((2,), torch.nan, dtype=torch.float64))
+            self.register_buffer(f"means_{slot(task)}", torch.full((2,), torch.nan))
 
     def forward(self, losses_T: Tensor, active: Sequence[str]) -> Tensor:
         """The weighted sum."""

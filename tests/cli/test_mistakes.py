@@ -34,6 +34,8 @@ MISTAKES = [
     ("train backbone", "backbone", "backbone=VALUE"),
     ("train =3", "=3", "KEY=VALUE"),
     (f"train {OWN}task=dotty", "a.b", "letters, digits, _ and -"),
+    ("train +tasks.mean={kind:regression,target:slant}", "mean", "trainer.select"),
+    ("train optimizer=sgd optimizer.momentum=0", "optimizer.nesterov=true", "optimizer.nesterov=false"),
     # groups and options
     ("train backbon=cnn", "backbon=cnn", "did you mean backbone?"),
     ("train backbone=cnnn", "backbone=cnnn", "did you mean cnn?"),

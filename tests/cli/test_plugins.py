@@ -12,8 +12,8 @@ from typing import Annotated
 from msgspec import Meta
 from mtl_cli.options import Option, Positive
 
-class Toy(Option, tag="toy"):
-    '''A toy.'''
+class Toy(Option, tag="plugged"):
+    '''A plugged.'''
     lr_factor: Annotated[Positive, Meta(description="how fast")]
 
 TABLE_LINES = {"weighting": [(Toy, "toy_methods:Toy")]}
@@ -25,17 +25,17 @@ def _plugin(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(here))
     (here / "toy_methods.py").write_text(PLUGIN)
     (here / "weighting").mkdir()
-    (here / "weighting" / "toy.yaml").write_text("name: toy\nlr_factor: 2.0\n")
+    (here / "weighting" / "plugged.yaml").write_text("name: plugged\nlr_factor: 2.0\n")
     monkeypatch.setattr(TABLES["weighting"], "_lines", dict(TABLES["weighting"]._lines))
 
 
-WORDS = ("weighting=toy", "--config-dir", ".")
+WORDS = ("weighting=plugged", "--config-dir", ".")
 
 
 def test_a_plugin_named_on_the_command_line_adds_its_methods(mtl: Mtl) -> None:
     for _ in range(2):
         config = mtl("train", *WORDS, "plugins=[toy_methods]").jobs[0].config
-        assert config.weighting.__struct_config__.tag == "toy"
+        assert config.weighting.__struct_config__.tag == "plugged"
         assert config.plugins == ["toy_methods"]
     assert "lr_factor = 2.0  (number above 0)" in mtl("ls", "weighting", "plugins=[toy_methods]", "-cd", ".").out
     wrong = mtl("train", *WORDS, "plugins=[toy_methods]", "weighting.lr_factor=-1")
@@ -45,7 +45,7 @@ def test_a_plugin_named_on_the_command_line_adds_its_methods(mtl: Mtl) -> None:
 def test_without_it_the_method_is_unknown(mtl: Mtl) -> None:
     answer = mtl("train", *WORDS)
     assert answer.code == 2
-    assert "weighting.name=toy is not known" in answer.err
+    assert "weighting.name=plugged is not known" in answer.err
 
 
 def test_a_saved_run_with_a_plugin_needs_it_on_the_command_line(mtl: Mtl, run_dir: Path) -> None:

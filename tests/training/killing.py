@@ -93,7 +93,8 @@ def _child(words: list[str], plan: str) -> None:
 def _arm(plan: str) -> Iterator[None]:
     """`io:N`: before the N-th call that writes, syncs, renames or removes. `step:N`: within the N-th step.
 
-    `signal:N`: SIGTERM within the N-th step. `timer:S`: after S seconds of the process's own time.
+    `signal:N`: SIGTERM within the N-th step. `final:1`: SIGTERM as the last evaluation begins.
+    `timer:S`: after S seconds of the process's own time.
     """
     kind, _, number = plan.partition(":")
     if kind == "timer":
@@ -110,6 +111,10 @@ def _arm(plan: str) -> Iterator[None]:
 
         counter = Counter(int(number), signal.SIGKILL if kind == "step" else signal.SIGTERM)
         Engine._move = counter.before(Engine._move)  # type: ignore[method-assign]  # for this process only
+    if kind == "final":
+        from mtl_cli.commands import train as job
+
+        job.finish = Counter(int(number), signal.SIGTERM).before(job.finish)
     yield
 
 

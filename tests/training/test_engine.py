@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_cli.aggregation.base import Aggregation, WeightedAggregation
@@ -13,6 +13,7 @@ from mtl_cli.regularizers.l2 import L2Regularizer
 from mtl_cli.regularizers.options import L1, L2
 from mtl_cli.sharing.hard import HardSharing
 from mtl_cli.tasks.base import slot
+from mtl_cli.training.engine import Engine, Settings, Skipped
 from mtl_cli.weighting.fixed import FixedWeighting
 from mtl_cli.weighting.options import Fixed
 from tests.training.toys import (
@@ -59,7 +60,7 @@ def test_a_plain_step_has_the_gradient_of_the_weighted_sum_of_mean_losses() -> N
     total = 0.3 * losses["digit"] + 2.0 * losses["odd"] + losses["size"]
     expected = torch.autograd.grad(total, list(toy.model.parameters()))
     look = toy.engine.step([data.batch(ALL)], 0, 1)
-    assert look is not None
+    assert isinstance(look, Look)
     torch.testing.assert_close(look.losses_T, torch.stack(list(losses.values())).detach())
     for found, wanted in zip(gradients(toy).values(), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-7)
@@ -134,7 +135,7 @@ def test_a_task_without_labels_leaves_its_own_parameters_without_a_gradient(
     tasks = make_tasks(make_data())
     toy = make(data, sharing=sharing, weighting=weighting, aggregation=aggregation, tasks=tasks)
     look = toy.engine.step([data.batch(ALL)], 0, 1)
-    assert look is not None
+    assert isinstance(look, Look)
     assert look.tasks == ("digit", "size")
     own = set(toy.engine.usage.own["odd"])
     assert own
@@ -148,7 +149,7 @@ def test_a_step_without_any_label_moves_nothing() -> None:
         target.fill_(torch.nan if target.is_floating_point() else -100)
     toy = make(data, weighting="uw", aggregation="db", tasks=make_tasks(make_data()))
     before = toy.parameters()
-    assert toy.engine.step([data.batch(ALL)], 0, 1) is None
+    assert toy.engine.step([data.batch(ALL)], 0, 1) is Skipped.UNLABELLED
     assert furthest(before, toy.parameters()) == 0
 
 
@@ -160,7 +161,7 @@ def test_a_gradient_that_is_not_finite_skips_the_step_and_moves_no_state(aggrega
     before, state = toy.parameters(), {k: v.clone() for k, v in toy.engine.methods.aggregation.state_dict().items()}
     broken = make_data()
     broken.inputs[20, 0] = torch.inf
-    assert toy.engine.step([broken.batch(ALL)], 1, 3) is None
+    assert toy.engine.step([broken.batch(ALL)], 1, 3) is Skipped.NOT_FINITE
     assert furthest(before, toy.parameters()) == 0
     after = toy.engine.methods.aggregation.state_dict()
     assert state.keys() == after.keys()
@@ -185,7 +186,7 @@ def test_regularizers_reach_only_what_the_active_tasks_use() -> None:
         elif gradient is not None:
             expected[name] = gradient + 0.2 * parameters[name].detach()
     look = held.engine.step([data.batch(ALL)], 0, 1)
-    assert look is not None
+    assert isinstance(look, Look)
     assert set(look.penalties) == {"l1", "l2"}
     for name, gradient in gradients(held).items():
         if name not in expected:
@@ -212,7 +213,7 @@ def test_the_sharings_penalty_is_added_after_balancing(aggregation: str) -> None
     extra = torch.autograd.grad(vector.square().mean(), shared)
     plain.engine.step([data.batch(ALL)], 0, 1)
     look = held.engine.step([data.batch(ALL)], 0, 1)
-    assert look is not None
+    assert isinstance(look, Look)
     assert float(look.penalties["sharing"]) == pytest.approx(float(vector.detach().square().mean()))
     for one, other, more in zip(plain.model.sharing.parameters(), held.model.sharing.parameters(), extra, strict=True):
         torch.testing.assert_close(other.grad, one.grad + more)
@@ -323,7 +324,7 @@ def test_a_second_look_sees_the_new_parameters_with_the_same_draws_and_leaves_no
         plain.engine.step([data.batch(ALL)], step, 3)
         looking.engine.step([data.batch(ALL)], step, 3)
         look = still.engine.step([data.batch(ALL)], step, 3)
-        assert look is not None
+        assert isinstance(look, Look)
         assert torch.equal(still.engine.methods.weighting.seen, look.losses_T)
     assert furthest(plain.parameters(), looking.parameters()) == 0
     assert not torch.equal(looking.engine.methods.weighting.seen, still.engine.methods.weighting.seen)
@@ -378,3 +379,80 @@ def test_one_task_takes_its_plain_step_under_every_aggregation() -> None:
         toy.engine.step([alone.batch(ALL)], 0, 1)
     for toy in toys[1:]:
         assert furthest(toys[0].parameters(), toy.parameters()) < 1e-12
+
+
+class Normed(HardSharing):
+    """Batch norm on the vector."""
+
+    def __init__(self, option, factory, tasks):
+        super().__init__(option, factory, tasks)
+        self.norm = nn.BatchNorm1d(5)
+
+    def forward(self, inputs, tasks):
+        found = super().forward(inputs, tasks)
+        vector = self.norm(next(iter(found.values())).vector)
+        return {task: features._replace(vector=vector, trunk=vector) for task, features in found.items()}
+
+
+def test_a_skipped_step_leaves_running_statistics_as_they_were() -> None:
+    data, broken = make_data(), make_data()
+    broken.inputs[20, 0] = torch.inf
+    tasks = make_tasks(data)
+    toy = make(data, tasks=tasks, model=make_model(tasks, wrap=Normed), aggregation="pcgrad")
+    toy.engine.step([data.batch(ALL)], 0, 2)
+    before = {name: buffer.clone() for name, buffer in toy.model.named_buffers()}
+    assert before
+    assert toy.engine.step([broken.batch(ALL)], 1, 2) is Skipped.NOT_FINITE
+    assert all(torch.equal(buffer, before[name]) for name, buffer in toy.model.named_buffers())
+
+
+class PenalisedHeads(HardSharing):
+    """A penalty on every head, that of inactive tasks too."""
+
+    def penalty(self, features, heads):
+        return torch.stack([p.square().sum() for head in heads.values() for p in head.parameters()]).sum()
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "pcgrad"])
+def test_a_penalty_gives_the_parameters_of_an_inactive_task_no_gradient(aggregation: str) -> None:
+    data = make_data()
+    data.targets["odd"].fill_(torch.nan)
+    tasks = make_tasks(make_data())
+    toy = make(data, aggregation=aggregation, tasks=tasks, model=make_model(tasks, wrap=PenalisedHeads))
+    toy.engine.step([data.batch(ALL)], 0, 1)
+    own = toy.engine.usage.own["odd"]
+    assert own
+    assert all(gradients(toy)[name] is None for name in own)
+    assert all(gradients(toy)[name] is not None for name in toy.engine.usage.own["digit"])
+
+
+@pytest.mark.parametrize("sharing", ["hard", "independent"])
+def test_the_last_stage_has_no_gradient_where_nothing_is_shared(sharing: str) -> None:
+    data = make_data()
+    only = {"digit": make_tasks(data)["digit"]} if sharing == "hard" else make_tasks(data)
+    alone = data._replace(targets={name: data.targets[name] for name in only})
+    spy = AtLastStage()
+    toy = make(alone, tasks=only, sharing=sharing, aggregation=spy)
+    assert isinstance(toy.engine.step([alone.batch(ALL)], 0, 1), Look)
+    assert torch.equal(spy.seen_gramian, torch.zeros(len(only), len(only), dtype=torch.float64))
+
+
+def test_a_held_out_batch_without_labels_is_no_look() -> None:
+    data, other = make_data(), make_data(seed=5)
+    for target in other.targets.values():
+        target.fill_(torch.nan if target.is_floating_point() else -100)
+    tasks = make_tasks(data)
+    toy = make(data, tasks=tasks)
+    look = toy.engine.step([data.batch(ALL)], 0, 1, other.batch(ALL))
+    assert isinstance(look, Look)
+    assert look.heldout is None
+
+
+def test_a_weightings_own_parameters_must_be_stepped_by_someone() -> None:
+    data = make_data()
+    tasks = make_tasks(data)
+    toy = make(data, tasks=tasks, weighting="uw")
+    engine = toy.engine
+    forgetful = torch.optim.SGD(toy.model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"weighting.groups\(\) should name all"):
+        Engine(toy.model, tasks, engine.methods, forgetful, engine.usage, Settings(0, None, bf16=False))

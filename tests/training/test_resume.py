@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mtl_cli.commands import rundir
 from mtl_cli.options import ConfigError
 from mtl_cli.training.checkpoint import Store, digest, load_training, load_weights, verify
 from tests.training.killing import TINY, same, train
@@ -104,6 +105,60 @@ def test_more_epochs_keep_the_schedule_and_then_its_last_rate(reference: Path, t
     longer = (run / "metrics.jsonl").read_bytes()
     assert train([f"resume={run}"]) == 0
     assert (run / "metrics.jsonl").read_bytes() == longer
+
+
+def test_a_run_that_diverges_keeps_a_checkpoint_of_finite_weights_and_names_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    wild = ["optimizer=sgd", "optimizer.lr=1e30", "scheduler=none", "trainer.log_every=50"]
+    assert train([*TINY, *wild, f"run_dir={run}"]) == 1
+    newest, passed = Store(run).newest()
+    assert newest is not None
+    assert passed == []
+    assert all(bool(tensor.isfinite().all()) for tensor in load_weights(newest).values())
+    assert newest.name in json.loads((run / "status.json").read_text())["error"]
+
+
+def test_steps_without_any_label_end_no_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    rare = "tasks.rare={kind: classification, target: {from: digit, map: {0: a, 1: b" + "".join(
+        f", {n}: null" for n in range(2, 10)
+    )
+    words = ["~tasks.digit", "~tasks.parity", "~tasks.slant", f"+{rare}}}}}}}", "trainer.batch_size=1"]
+    assert train([*TINY, *words, f"run_dir={run}"]) == 0
+    assert "skipped" not in (run / "train.log").read_text()
+
+
+def test_a_resume_does_not_need_what_the_run_was_started_from(reference: Path, tmp_path: Path) -> None:
+    source, run = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(reference, source)
+    assert train([*TINY, *RICH, f"init_from={source}", f"run_dir={run}"], "step:7") == KILLED
+    shutil.rmtree(source)
+    assert train([f"resume={run}"]) == 0
+
+
+def test_a_run_that_another_process_trains_in_is_refused(reference: Path, tmp_path: Path) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(reference, run)
+    before = (run / "metrics.jsonl").read_bytes()
+    with rundir.alone(run):
+        assert train([f"resume={run}"]) == 2
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_sigterm_in_the_last_evaluation_says_how_to_go_on(reference: Path, tmp_path: Path) -> None:
+    run, code = killed(RICH, "final:1", tmp_path)
+    assert code == 143
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    goes_on_to(reference, run)
+
+
+def test_the_report_of_a_resumed_run_tells_the_whole_command(tmp_path: Path) -> None:
+    run, _ = killed(["weighting=uw"], "step:7", tmp_path)
+    assert train([f"resume={run}", "trainer.epochs=4"]) == 0
+    typed = next(line for line in (run / "report.md").read_text().splitlines() if line.startswith("- typed"))
+    assert "weighting=uw" in typed
+    assert "trainer.epochs=4" in typed
+    assert "trainer.epochs=3" not in typed
 
 
 @pytest.mark.slow
