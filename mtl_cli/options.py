@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -120,6 +120,18 @@ class Table:
         if not isinstance(name, str) or name not in self._lines:
             raise ConfigError(f"{key}.{field}={text(name)} is not known: {nearest(text(name), list(self))}")
         return convert(value, self.struct(name), key)
+
+
+def wrapped(struct: type[Struct]) -> dict[str, str]:
+    """The fields of a struct that hold a choice of some group: Annotated[Option, Meta(extra={"group": group})]."""
+    hints = get_type_hints(struct, include_extras=True)
+    found: dict[str, str] = {}
+    for field in msgspec.structs.fields(struct):
+        hint = hints[field.name]
+        for note in hint.__metadata__ if get_origin(hint) is Annotated else ():
+            if isinstance(note, Meta) and note.extra is not None:
+                found[field.name] = str(note.extra["group"])
+    return found
 
 
 def convert(value: dict[str, Any], struct: type[Struct], key: str) -> Any:

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mtl_cli.aggregation.options import AGGREGATIONS
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.data.options import SOURCES, DataOptions
-from mtl_cli.options import ConfigError, Index, Option, Table, convert, nearest, shown, tag, text
+from mtl_cli.options import ConfigError, Index, Option, Table, convert, nearest, shown, tag, text, wrapped
 from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.tasks.options import HEADS, KINDS, LOSSES, METRICS, LossOption, TaskOption
@@ -107,9 +107,10 @@ def check(raw: dict[str, Any], folders: list[Path]) -> Config:
             raise ConfigError(unknown(str(key), value, raw))
     typed = dict(raw)
     for group in CHOICES:
-        typed[group] = TABLES[group].convert(_section(raw, group), group)
+        typed[group] = _choice(_section(raw, group), group, group, folders)
     typed["regularizer"] = {
-        name: REGULARIZERS.convert(value, f"regularizer.{name}") for name, value in _section(raw, "regularizer").items()
+        name: _choice(value, "regularizer", f"regularizer.{name}", folders)
+        for name, value in _section(raw, "regularizer").items()
     }
     typed["trainer"] = convert(_section(raw, "trainer"), TrainerOptions, "trainer")
     typed["data"] = _data(_section(raw, "data"), folders)
@@ -151,6 +152,20 @@ def beneath(value: Any, group: str, key: str, folders: list[Path]) -> dict[str, 
             return {**section(file), **entry}
     looked = ", ".join(map(str, folders))
     raise ConfigError(f"{key}.{table.tag_field}={name} has no file {group}/{name}.yaml in {looked}")
+
+
+def _choice(value: Any, group: str, key: str, folders: list[Path]) -> Any:
+    """One choice of a group; what it wraps, such as an inner method, is laid over the YAML of its name first."""
+    table = TABLES[group]
+    name = value.get(table.tag_field) if isinstance(value, dict) else None
+    if not isinstance(name, str) or name not in table:
+        return table.convert(value, key)
+    entry = dict(value)
+    for field, inner in wrapped(table.struct(name)).items():
+        if field in entry:
+            path = f"{key}.{field}"
+            entry[field] = _choice(beneath(entry[field], inner, path, folders), inner, path, folders)
+    return table.convert(entry, key)
 
 
 def section(file: Path, *, resolve: bool = True) -> dict[str, Any]:
