@@ -12,6 +12,7 @@ from mtl_cli.data.loader import EvalLoader, resident
 from mtl_cli.evaluation import Score, evaluate
 from mtl_cli.options import ConfigError
 from mtl_cli.reporting.atomic import write_atomic
+from mtl_cli.reporting.log import spoken
 from mtl_cli.reporting.metric_log import finite
 from mtl_cli.reporting.terminal import open_screen
 from mtl_cli.saved import locate
@@ -32,7 +33,8 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
     checkpoint.verify(folder)
     meta = checkpoint.load_meta(folder)
     device: torch.device = DEVICES.target(config.device)(config.device)
-    data = build_data(config, heldout=WEIGHTINGS.target(config.weighting).needs.heldout, known=known_from(meta))
+    with spoken(sys.stdout):
+        data = build_data(config, heldout=WEIGHTINGS.target(config.weighting).needs.heldout, known=known_from(meta))
     model = build_model(config, data)
     _load(model, folder)
     model.to(device)

@@ -12,7 +12,7 @@ from mtl_cli.commands import facts, rundir
 from mtl_cli.commands.assemble import Built, Resumed, assemble
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError, Interrupted, JobError
-from mtl_cli.reporting.log import RunLog
+from mtl_cli.reporting.log import RunLog, spoken
 from mtl_cli.reporting.metric_log import MetricLog
 from mtl_cli.reporting.records import Header, Report, ResultRow
 from mtl_cli.reporting.report import write_report
@@ -48,9 +48,11 @@ def run(config: Config, session: Session) -> None:
     """
     run_dir = rundir.choose(config, session)
     resumed = _resumed(run_dir) if config.resume is not None else None
-    job = Job(config, session, assemble(config, resumed), resumed, run_dir)
+    with spoken(sys.stdout):
+        built = assemble(config, resumed)
+    job = Job(config, session, built, resumed, run_dir)
     with rundir.alone(run_dir):
-        rundir.furnish(run_dir, config, session, job.built.data, job.built.device)
+        rundir.furnish(run_dir, config, session, built.data, built.device)
         _in_its_directory(job)
 
 

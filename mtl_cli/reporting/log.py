@@ -2,8 +2,24 @@
 
 import logging
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import final
+from typing import TextIO, final
+
+
+@contextmanager
+def spoken(stream: TextIO) -> Iterator[None]:
+    """Within it, what the rooms log is said on `stream`, a line each: that data is being decoded, say."""
+    logger, handler = logging.getLogger("mtl_cli"), logging.StreamHandler(stream)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 @final

@@ -105,7 +105,7 @@ def test_a_write_that_fails_leaves_neither_half_a_file_nor_a_temporary(tmp_path,
         loaded = cached(tmp_path, "toy", ("abc",), Decoder())
     assert equal(loaded.train, samples(4))
     assert kept(tmp_path) == []
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [r.levelname for r in caplog.records if r.levelname != "INFO"] == ["WARNING"]
     assert "No space left" in caplog.text
 
 
@@ -132,7 +132,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, caplog):
     for _ in range(2):
         assert equal(cached(tmp_path / "file" / "cache", "toy", ("abc",), decoder).train, samples(4))
     assert decoder.times == 2
-    assert {record.levelname for record in caplog.records} == {"WARNING"}
+    assert {r.levelname for r in caplog.records if r.levelname != "INFO"} == {"WARNING"}
     assert len(caplog.records) == 2
 
 
