@@ -13,6 +13,10 @@ def spoken(stream: TextIO) -> Iterator[None]:
     """Within it, what the rooms log is said on `stream`, a line each: that data is being decoded, say."""
     logger, handler = logging.getLogger("mtl_cli"), logging.StreamHandler(stream)
     before = logger.level
+    for name, room in logging.root.manager.loggerDict.items():
+        if name.startswith("mtl_cli.") and isinstance(room, logging.Logger):
+            room.disabled = False  # Hydra silences what was there before it, at each job of a sweep
+    logger.disabled = False
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
