@@ -34,7 +34,7 @@ bench: $(READY)  ## what a step costs against a plain loop written by hand
 	$(BIN)/python bench/step.py $(ARGS)
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \
 	    --no-annotate --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean:  ## remove .venv and what tools left; runs/ and data stay

@@ -100,6 +100,16 @@ class Task(ABC):
         """What metrics look at, in the target's own unit. Shapes: (B, width) -> (B,)"""
 
     @abstractmethod
+    def readout(self, output: Tensor) -> dict[str, Tensor]:
+        """What a shipped model says: plain tensor operations that export, in float32, on any device.
+
+        `logits` (B, width) and `probabilities` (B, C) in the order of `fitted.classes`, or `value` (B,) in the target's
+        own unit.
+
+        Shapes: (B, width) -> {name: (B, ...)}
+        """
+
+    @abstractmethod
     def metric(self, name: str) -> Metric:
         """A fresh torchmetrics metric."""
 

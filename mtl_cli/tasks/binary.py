@@ -54,6 +54,10 @@ class BinaryTask(Task):
         """The probability of a yes, float64 on the CPU: in float32 all logits above 17 would be one rank for AUROC."""
         return output[:, 0].cpu().double().sigmoid()
 
+    def readout(self, output: Tensor) -> dict[str, Tensor]:
+        """The logit of a yes, and the probabilities of no and of yes."""
+        return {"logits": output, "probabilities": torch.cat([-output, output], 1).sigmoid()}
+
     def defined(self, name: str, target: Tensor) -> bool:
         """AUROC needs both a yes and a no."""
         return name != "auroc" or len(target.unique()) == 2

@@ -51,6 +51,10 @@ class ClassificationTask(Task):
         """The class of the largest logit."""
         return output.argmax(1)
 
+    def readout(self, output: Tensor) -> dict[str, Tensor]:
+        """A logit and a probability for each class."""
+        return {"logits": output, "probabilities": output.softmax(1)}
+
     def defined(self, name: str, target: Tensor) -> bool:  # both are, on any label
         """Always."""
         return True

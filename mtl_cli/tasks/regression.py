@@ -53,6 +53,10 @@ class RegressionTask(Task):
         """The number in its own unit, float64 on the CPU: sums of squares of large numbers need it."""
         return output[:, 0].cpu().double() * self.fitted.std + self.fitted.mean
 
+    def readout(self, output: Tensor) -> dict[str, Tensor]:
+        """The number in its own unit."""
+        return {"value": output[:, 0] * self.fitted.std + self.fitted.mean}
+
     def defined(self, name: str, target: Tensor) -> bool:
         """R2 needs two different numbers."""
         return name != "r2" or len(target.unique()) > 1

@@ -125,3 +125,16 @@ def test_standardised_targets_have_mean_nought_and_deviation_one_also_far_from_n
     from_one = float(task.loss_sum(torch.ones(4000, 1), target) / task.count(target))  # E (1 - z)^2 = 1 + E z^2 - 2 E z
     assert squares == pytest.approx(1, rel=1e-5)
     assert (1 + squares - from_one) / 2 == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_what_a_shipped_model_says_is_what_metrics_look_at(kind: str) -> None:
+    task, output, _, _ = data(kind, seed=3)
+    seen, said = task.prediction(output), task.readout(output)
+    if not task.fitted.classes:
+        assert torch.allclose(said["value"].double(), seen.double(), rtol=1e-6)
+        return
+    likely = seen if kind == "classification" else (seen > 0.5).long()
+    assert torch.equal(said["logits"], output)
+    assert torch.equal(said["probabilities"].argmax(1), likely)
+    assert torch.allclose(said["probabilities"].sum(1), torch.ones(ROWS))
