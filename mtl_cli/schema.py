@@ -97,6 +97,10 @@ class EvalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     split: Annotated[Literal["train", "val", "test"], Meta(description="which samples to evaluate on")]
 
 
+ASKED: dict[str, type[Struct]] = {"eval": EvalOptions}
+"""Of each command that starts from a checkpoint: the section of its own name beside the saved configuration."""
+
+
 def check(raw: dict[str, Any], folders: list[Path]) -> Config:
     """The typed configuration of a composed one; `folders` hold the YAMLs that lie beneath named entries.
 

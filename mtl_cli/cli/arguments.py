@@ -5,16 +5,28 @@ from typing import NamedTuple
 
 from mtl_cli.options import ConfigError, nearest
 
-PATHS = ("checkpoint", "resume", "init_from", "run_dir", "runs_dir", "data_dir", "cache_dir", "name")
+PATHS = ("checkpoint", "resume", "init_from", "run_dir", "runs_dir", "data_dir", "cache_dir")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 CFG = ("job", "hydra", "all")
-FLAGS = ("--help", "--hydra-help", "--resolve", "--run", "--multirun", "--shell-completion")
-VALUED = ("--cfg", "--package", "--config-path", "--config-name", "--config-dir")
+FLAGS = {
+    "--help": "the command's page",
+    "--hydra-help": "more, for users of Hydra",
+    "--resolve": "with --cfg: values filled in",
+    "--run": "one job, as without it",
+    "--multirun": "one job for each combination of values between commas",
+}
+VALUED = {
+    "--cfg": "show the configuration and run nothing",
+    "--package": "with --cfg: only this part",
+    "--config-path": "a folder of primaries in place of the packaged ones",
+    "--config-name": "a primary of your own",
+    "--config-dir": "a folder with YAMLs of your own",
+}
 SHORT = {
-    "-h": "--help", "-r": "--run", "-m": "--multirun", "-sc": "--shell-completion", "-c": "--cfg", "-p": "--package",
+    "-h": "--help", "-r": "--run", "-m": "--multirun", "-c": "--cfg", "-p": "--package",
     "-cp": "--config-path", "-cn": "--config-name", "-cd": "--config-dir", "-i": "--info",
 }  # fmt: skip
-INSTEAD = ("--cfg", "--info", "--run", "--multirun", "--shell-completion")
+INSTEAD = ("--cfg", "--info", "--run", "--multirun")
 """Options that say what to do; Hydra takes one of them."""
 
 
@@ -106,7 +118,12 @@ def adapted(override: Override, *, sweep: bool) -> Override:
     entry = re.match(r"tasks\.|data\.parts\.[^.]+\.", key)
     if entry and not prefix:
         prefix = "++"
-    return Override(prefix, key, _quoted(value, sweep=sweep) if key in PATHS else value)
+    return Override(prefix, key, _quoted(value, sweep=sweep) if _as_typed(key) else value)
+
+
+def is_path(key: str) -> bool:
+    """Whether the value of `key` is a file or a folder."""
+    return key in PATHS or key.endswith(".path")
 
 
 def typed(line: str) -> str:
@@ -114,7 +131,11 @@ def typed(line: str) -> str:
     prefix, key, value = override(line)
     if prefix == "++" and re.match(r"tasks\.|data\.parts\.", key):
         prefix = ""
-    return str(Override(prefix, key, Override("", key, value).plain or value if key in PATHS else value))
+    return str(Override(prefix, key, Override("", key, value).plain or value if _as_typed(key) else value))
+
+
+def _as_typed(key: str) -> bool:
+    return is_path(key) or key == "name"
 
 
 def _quoted(value: str, *, sweep: bool) -> str:

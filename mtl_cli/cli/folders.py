@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-
 from mtl_cli.options import ConfigError
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -23,4 +21,6 @@ def added(config_dir: str | None) -> Path | None:
 
 def searched() -> list[Path]:
     """The folders that Hydra composed this configuration from, best first."""
+    from hydra.core.hydra_config import HydraConfig  # not at the top: completion has no time for hydra
+
     return [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]

@@ -12,7 +12,7 @@ from mtl_cli.cli import folders, plugins
 from mtl_cli.cli.arguments import Arguments, typed
 from mtl_cli.commands import ls
 from mtl_cli.options import ConfigError, convert, shown
-from mtl_cli.schema import Config, EvalOptions
+from mtl_cli.schema import Config
 from mtl_cli.session import Session
 
 
@@ -63,7 +63,7 @@ def _evaluate(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
     told = raw.pop("eval", None)
     if not isinstance(told, dict):
         raise ConfigError(f"{shown('eval', told)} should be a section with keys of its own: eval.split=test")
-    options: EvalOptions = convert(told, EvalOptions, "eval")
+    options = convert(told, schema.ASKED["eval"], "eval")
     checkpoint = Path(raw.pop("checkpoint"))
     config = _checked(raw, call)
     session = _session(cfg, call)

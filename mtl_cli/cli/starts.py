@@ -16,7 +16,7 @@ from mtl_cli.schema import CHOICES
 
 PLACES = ("runs_dir", "cache_dir", "data_dir")
 GROUPS = (*CHOICES, "task", "trainer", "regularizer", "experiment")
-SHOWN = ("--help", "--hydra-help", "--shell-completion")
+SHOWN = ("--help", "--hydra-help")
 
 
 def worded(command: str, words: list[str]) -> list[str]:

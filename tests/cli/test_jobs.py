@@ -49,6 +49,13 @@ def test_a_path_is_taken_as_it_is_typed(value: str) -> None:
     assert (parsed.value(), typed.plain) == (plain, plain)
 
 
+def test_a_source_s_path_may_hold_spaces_and_equals_signs(mtl: Mtl) -> None:
+    words = ["data.parts.images=image_folder", "data.parts.images.path=my photos/a=b"]
+    answer = mtl("train", *words)
+    assert fields(answer.jobs[0].config.data.parts["images"])["path"] == "my photos/a=b"
+    assert answer.jobs[0].session.overrides == words
+
+
 def test_a_sweep_over_paths_quotes_each(mtl: Mtl) -> None:
     answer = mtl("train", "-m", "name=a b,c=d")
     assert [job.config.name for job in answer.jobs] == ["a b", "c=d"]

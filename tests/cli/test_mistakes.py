@@ -28,6 +28,7 @@ MISTAKES = [
     ("backbone=cnn", "backbone=cnn", "mtl train backbone=cnn"),
     ("train --confg job", "--confg", "did you mean --cfg?"),
     ("train --cfg jb", "--cfg jb", "did you mean job?"),
+    ("train --shell-completion", "--shell-completion", "is not an option"),
     ("train --cfg", "--cfg", "missing"),
     ("train --cfg job -m", "--cfg --multirun", "choose one"),
     ("train --cfg job -p nope", "--package nope", "--cfg job"),
