@@ -40,12 +40,25 @@ class Mnist(ImageSource, tag="mnist"):
     variant: Annotated[Literal["MNIST", "FashionMNIST"], Meta(description="which of the two, the folder in data_dir")]
 
 
+class Overlay(ImageSource, tag="overlay"):
+    """Two images of MNIST or Fashion-MNIST on one canvas of 36x36, grey (Sener 2018; Lin 2019)."""
+
+    first: Annotated[Literal["MNIST", "FashionMNIST"], Meta(description="set of the left image, at rows 0-27")]
+    second: Annotated[Literal["MNIST", "FashionMNIST"], Meta(description="set of the right image, drawn by data.seed")]
+    offset: Annotated[
+        int, Meta(ge=0, le=8, description="first row and column of the right image; 6: Sener and Koltun, 8: Lin et al.")
+    ]
+    size: Annotated[Count | None, Meta(description="side in pixels to resize to, by nearest; null: the canvas's 36")]
+    other_class: Annotated[bool, Meta(description="the right image is of another class than the left one")]
+
+
 SOURCES = Table(
     "source",
     (Digits, "mtl_cli.data.digits:DigitsSource"),
     (Cifar10, "mtl_cli.data.cifar10:Cifar10Source"),
     (ImageFolder, "mtl_cli.data.image_folder:ImageFolderSource"),
     (Mnist, "mtl_cli.data.mnist:MnistSource"),
+    (Overlay, "mtl_cli.data.overlay:OverlaySource"),
 )
 
 

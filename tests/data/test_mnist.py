@@ -9,12 +9,7 @@ from mtl_cli.data.base import Place
 from mtl_cli.data.mnist import MnistSource
 from mtl_cli.data.options import Mnist
 from mtl_cli.options import ConfigError
-
-
-def idx(path: Path, values: np.ndarray) -> None:
-    """An idx file: two zero bytes, 8 for bytes, the number of axes, each axis as four bytes, the values."""
-    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
-    path.write_bytes(header + values.astype(np.uint8).tobytes())
+from tests.data.idx import idx
 
 
 def files(root: Path, variant: str, start: int = 0) -> Path:
