@@ -30,7 +30,7 @@ class BinaryTask(Task):
             what = f"{len(classes)} classes" if column.classes else f"the values {found[:5].tolist()}"
             raise ConfigError(
                 f"tasks.{name}.target should have two classes or be 0 and 1. Found {what}: "
-                "give it a map, {from: column, map: {old: 0, other: 1}}"
+                "give it a map, {from: column, map: {old: 0, other: 1}}, or one class, {from: column, is: class}"
             )
         return values, classes
 

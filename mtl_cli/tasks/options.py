@@ -119,7 +119,9 @@ class TaskOption(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     """What every task has."""
 
     part: Annotated[str | None, Meta(description="the part of the data that it reads; null: the only one")]
-    target: Annotated[str | dict[str, Any], Meta(description="a column, or {from: column, map: {old: new}}")]
+    target: Annotated[
+        str | dict[str, Any], Meta(description="a column, {from: column, map: {old: new}} or {from: column, is: class}")
+    ]
     weight: Annotated[NonNegative, Meta(description="multiplies the weighting's coefficient of its loss")]
     head: Annotated[Option, Meta(description="from features to the task's output")]
     loss: Annotated[Option, Meta(description="what training makes small")]

@@ -57,6 +57,20 @@ def test_classes_with_whole_numbers_for_names_may_be_mapped_by_number() -> None:
     assert column_of("t", {"from": "digit", "map": {0: 1, 1: 0}}, digits).values.tolist() == [0.0, 1.0]
 
 
+def test_is_asks_for_one_class_against_the_rest_and_keeps_missing_labels() -> None:
+    column = column_of("t", {"from": "label", "is": "dog"}, COLUMNS)
+    assert column.classes == ("not dog", "dog")
+    assert column.values.tolist() == [0, 1, 0, -100, 1]
+    target, classes = encode("binary", column)
+    assert classes[1] == "dog"
+    torch.testing.assert_close(target, torch.tensor([0.0, 1.0, 0.0, torch.nan, 1.0]), equal_nan=True)
+
+
+def test_is_takes_a_class_with_a_whole_number_for_a_name() -> None:
+    digits = {"digit": Column(torch.tensor([1, 0]), ("0", "1"))}
+    assert column_of("t", {"from": "digit", "is": 0}, digits).values.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [
@@ -66,6 +80,16 @@ def test_classes_with_whole_numbers_for_names_may_be_mapped_by_number() -> None:
         ({"from": 3, "map": {}}, ["tasks.animal.target.from=3", "choose from height, label"]),
         ({"form": "label", "map": {}}, ["tasks.animal.target.form=label", "did you mean from?"]),
         ({"from": "label"}, ["tasks.animal.target={from: label}", "{from: column, map: {old: new}}"]),
+        ({"from": "label", "is": "dgo"}, ["tasks.animal.target.is=dgo", "did you mean dog?"]),
+        ({"from": "label", "is": ["dog"]}, ["tasks.animal.target.is=[dog]", "dog"]),
+        ({"from": "label", "is": None}, ["tasks.animal.target.is=null", "choose from cat, dog, ship"]),
+        ({"from": "height", "is": "dog"}, ["tasks.animal.target.is", "numbers"]),
+        ({"from": "lable", "is": "dog"}, ["tasks.animal.target.from=lable", "did you mean label?"]),
+        ({"is": "dog"}, ["tasks.animal.target={is: dog}", "{from: column, is: class}"]),
+        (
+            {"from": "label", "is": "dog", "map": {"cat": 1, "dog": 1, "ship": 0}},
+            ["tasks.animal.target=", "{from: column, map: {old: new}} or {from: column, is: class}"],
+        ),
         ({"from": "height", "map": {"cat": 1}}, ["tasks.animal.target.map", "numbers", "without a map"]),
         (
             {"from": "label", "map": {"cat": 1, "dgo": 1, "ship": 0}},
