@@ -26,8 +26,9 @@ from mtl_cli.tasks.classification import ClassificationTask
 from mtl_cli.tasks.heads import LinearHead
 from mtl_cli.tasks.losses import CrossEntropyLoss
 from mtl_cli.tasks.options import Classification, CrossEntropy, Linear
-from mtl_cli.training.engine import Engine, Methods, Settings
+from mtl_cli.training.engine import Engine, Settings
 from mtl_cli.training.graph import usage
+from mtl_cli.training.methods import Methods
 from mtl_cli.training.progress import Totals
 from mtl_cli.weighting.options import WEIGHTINGS, Dwa, Fixed, Uw
 
@@ -88,7 +89,7 @@ def by_mtl(
     aggregates = AGGREGATIONS.target(aggregation)(aggregation, list(tasks))
     optimizer = torch.optim.AdamW([*model.parameters(), *weighs.parameters()], lr=1e-3)
     used = usage(model, {"images": torch.zeros(2, *SHAPE)})
-    engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, Settings(0, None, bf16=False))
+    engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, Settings(0, None, half=None))
     totals = Totals(list(tasks), torch.device("cpu"))
 
     def step(number: int) -> None:

@@ -1,9 +1,11 @@
 """The model: sharing and heads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch._functorch import config as functorch_config
 from torch.func import functional_call
 
 from mtl_cli.backbones.base import Features
@@ -52,6 +54,7 @@ class MultiTaskModel(nn.Module):
         parts = list(dict.fromkeys(part_of.values()))
         own = parts if per_part and len(parts) > 1 else []
         self.statistics = nn.ModuleDict({slot(part): Statistics(sharing) for part in own})
+        self._in_training: Callable[[Tensor, Sequence[str], str], dict[str, Features]] = self._features
 
     def forward(self, inputs: Tensor, tasks: Sequence[str], part: str) -> dict[str, Tensor]:
         """The outputs of those tasks, computing only what they need."""
@@ -59,8 +62,16 @@ class MultiTaskModel(nn.Module):
 
     def run(self, inputs: Tensor, tasks: Sequence[str], part: str) -> Pass:
         """The outputs and the features."""
-        features = self._features(inputs, tasks, part)
+        features = (self._in_training if self.training else self._features)(inputs, tasks, part)
         return Pass({task: self.heads[slot(task)](features[task]) for task in tasks}, features)
+
+    def compile_training(self) -> None:
+        """From here on passes in training mode run the sharing compiled; evaluation stays as it was, bit for bit.
+
+        Heads do not: a tensor that they read, such as the trunk's, would have no gradient of its own.
+        """
+        functorch_config.donated_buffer = False  # each task has a backward pass of its own over one graph
+        self._in_training = torch.compile(self._features)
 
     def heads_by_task(self) -> dict[str, nn.Module]:
         """Each task's head."""

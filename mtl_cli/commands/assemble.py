@@ -1,7 +1,8 @@
 """All that a run consists of, put together before it has a directory: what is wrong is said with nothing written."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -15,12 +16,21 @@ from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.saved import locate
 from mtl_cli.schema import Config
 from mtl_cli.training import checkpoint
-from mtl_cli.training.engine import Engine, Methods, Settings
+from mtl_cli.training.average import Average
+from mtl_cli.training.device import place, repeatable
+from mtl_cli.training.engine import Engine, Settings
 from mtl_cli.training.fit import Loaders
-from mtl_cli.training.graph import Usage, usage
+from mtl_cli.training.graph import Usage, traceless, usage
+from mtl_cli.training.methods import Methods
 from mtl_cli.training.optimizer import build_optimizer
 from mtl_cli.training.options import DEVICES, OPTIMIZERS
 from mtl_cli.weighting.options import WEIGHTINGS
+
+HALF: dict[Literal["fp32", "bf16", "fp16"], torch.dtype | None] = {
+    "fp32": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 class Resumed(NamedTuple):
@@ -38,6 +48,7 @@ class Built(NamedTuple):
     model: MultiTaskModel
     used: Usage
     engine: Engine
+    average: Average
     loaders: Loaders
     device: torch.device
     notes: list[str]
@@ -48,13 +59,14 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
 
     Raises: ConfigError: something does not fit.
     """
-    device: torch.device = DEVICES.target(config.device)(config.device)
+    device = _device(config)
     weighting_class = WEIGHTINGS.target(config.weighting)
     aggregation_class = AGGREGATIONS.target(config.aggregation)
     needs = (weighting_class.needs, aggregation_class.needs)
     data = build_data(config, any(n.heldout for n in needs), None if resumed is None else known_from(resumed.meta))
     _same_data(config, data, resumed)
-    model = build_model(config, data).to(device)
+    model = build_model(config, data)
+    place(model, device, config.trainer.memory_format)
     notes = _start_from(config, model)
     for task in data.tasks.values():
         task.loss.to(device)
@@ -62,17 +74,44 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     aggregation = aggregation_class(config.aggregation, list(data.tasks)).to(device)
     regularizers = {name: REGULARIZERS.target(option)(option) for name, option in config.regularizer.items()}
     loaders = _loaders(config, data, device, 2 * max(n.batches for n in needs))
-    used = usage(model, _examples(data, device))
+    examples = _examples(data, device)
+    used = usage(model, examples)
+    average = Average(model, config.trainer.ema)
+    if config.trainer.compile:
+        _compile(model, examples, config.trainer.batch_size)
     optimizer = build_optimizer(
         config.optimizer, OPTIMIZERS.target(config.optimizer), model, [*model.sharing.groups(), *weighting.groups()]
     )
     methods = Methods(weighting, aggregation, regularizers)
-    settings = Settings(config.seed, config.trainer.clip_norm, config.trainer.precision == "bf16")
+    settings = Settings(config.seed, config.trainer.clip_norm, HALF[config.trainer.precision])
     engine = Engine(model, data.tasks, methods, optimizer, used, settings)
     if not used.shared and aggregation.needs.level != "losses":
         name = tag(config.aggregation)
         notes.append(f"no parameter is reached by two tasks: aggregation={name} has nothing to balance")
-    return Built(data, model, used, engine, loaders, device, notes)
+    return Built(data, model, used, engine, average, loaders, device, notes)
+
+
+def _device(config: Config) -> torch.device:
+    """Where to compute, and how repeatably."""
+    device: torch.device = DEVICES.target(config.device)(config.device)
+    if config.trainer.precision == "fp16" and device.type != "cuda":
+        raise ConfigError(f"trainer.precision=fp16 needs device=cuda. Found {device.type}: take trainer.precision=bf16")
+    repeatable(config.trainer.deterministic)
+    return device
+
+
+def _compile(model: MultiTaskModel, examples: Mapping[str, torch.Tensor], batch_size: int) -> None:
+    """Compiles, and tries it on a batch as large as the run's: what the machine lacks is said before a run is begun."""
+    model.compile_training()
+    try:
+        with traceless(model):
+            model.train()
+            for part, inputs in examples.items():
+                tasks = [task for task, its in model.part_of.items() if its == part]
+                model(inputs[:1].expand(batch_size, *inputs.shape[1:]), tasks, part)
+    except (RuntimeError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"trainer.compile=true does not work here ({reason}): set trainer.compile=false") from None
 
 
 def _loaders(config: Config, data: Data, device: torch.device, least: int) -> Loaders:

@@ -19,6 +19,7 @@ from mtl_cli.saved import locate
 from mtl_cli.schema import Config, EvalOptions
 from mtl_cli.session import Session
 from mtl_cli.training import checkpoint
+from mtl_cli.training.device import place
 from mtl_cli.training.fit import values
 from mtl_cli.training.options import DEVICES
 from mtl_cli.weighting.options import WEIGHTINGS
@@ -37,7 +38,7 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
         data = build_data(config, heldout=WEIGHTINGS.target(config.weighting).needs.heldout, known=known_from(meta))
     model = build_model(config, data)
     _load(model, folder)
-    model.to(device)
+    place(model, device, config.trainer.memory_format)
     for task in data.tasks.values():
         task.loss.to(device)
     split = resident(data.splits[options.split], device)

@@ -92,7 +92,7 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, sto
         screen.note(line)
     status.write("running", progress.epoch, progress.step)
     fit(loop, progress, stop)
-    _load_best(built.model, loop.store)
+    _load_best(built.average.model, loop.store)
     rows = facts.result_rows(built.data.tasks, finish(loop, progress))
     loop.log.close()
     screen.result(rows)
@@ -106,6 +106,7 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
     metrics = {name: task.option.metrics for name, task in built.data.tasks.items()}
     return Run(
         built.engine,
+        built.average,
         built.engine.optimizer,
         built.data.tasks,
         built.loaders,
@@ -164,7 +165,7 @@ def _snapshot(config: Config, built: Built) -> Callable[[dict[str, Any]], Conten
             "preparations": msgspec.to_builtins(built.data.known.preparations),
             "data": built.data.digests,
         }
-        return Contents(built.model.state_dict(), state, meta, text)
+        return Contents(built.average.model.state_dict(), state, meta, text)
 
     return contents
 
@@ -179,8 +180,11 @@ def _resumed(run_dir: Path) -> Resumed:
 def _restore(run: Run, built: Built, resumed: Resumed, progress: Progress) -> None:
     """Puts everything back to where the checkpoint was written."""
     schedule_epochs = progress.schedule_epochs
-    built.model.load_state_dict(checkpoint.load_weights(resumed.folder))
-    state = checkpoint.load_training(resumed.folder, built.device)
+    weights, state = checkpoint.load_weights(resumed.folder), checkpoint.load_training(resumed.folder, built.device)
+    built.model.load_state_dict(state["trained"] or weights)
+    built.average.model.load_state_dict(weights)
+    built.average.goes_on(state["averaged"])
+    run.engine.scale.load_state_dict(state["scale"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.engine.methods.weighting.load_state_dict(state["weighting"])
     run.engine.methods.aggregation.load_state_dict(state["aggregation"])

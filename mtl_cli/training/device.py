@@ -1,6 +1,9 @@
 """Where to compute."""
 
+import os
+
 import torch
+from torch import nn
 
 from mtl_cli.options import ConfigError
 from mtl_cli.training.options import Auto, Cpu, Cuda, DeviceOption, Mps
@@ -32,6 +35,26 @@ def mps(option: Mps) -> torch.device:
     if not torch.backends.mps.is_available():
         raise ConfigError("device=mps is not here: torch finds no Apple GPU; take device=cpu or device=auto")
     return _indexed("mps", option, 1)
+
+
+def place(model: nn.Module, device: torch.device, memory_format: str) -> None:
+    """Moves a model to a device, its convolutions' weights into that format, which their outputs then take.
+
+    memory_format: contiguous or channels_last.
+    """
+    form = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[memory_format]
+    model.to(device).to(memory_format=form)
+
+
+def repeatable(on: bool) -> None:
+    """Takes only algorithms that give the same bits each time, or any; for the whole process.
+
+    What has no such algorithm on the device raises RuntimeError when it is run.
+    """
+    if on:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(on)
+    torch.backends.cudnn.benchmark = False
 
 
 def _cpu(option: DeviceOption) -> torch.device:

@@ -14,6 +14,7 @@ from mtl_cli.evaluation import Score, evaluate, selection
 from mtl_cli.options import Interrupted, JobError
 from mtl_cli.reporting.metric_log import MetricLog
 from mtl_cli.tasks.base import Task
+from mtl_cli.training.average import Average
 from mtl_cli.training.checkpoint import Contents, Store
 from mtl_cli.training.engine import Engine, Skipped
 from mtl_cli.training.optimizer import set_rate
@@ -37,9 +38,10 @@ class Loaders(NamedTuple):
 
 
 class Run(NamedTuple):
-    """All that the loop works with."""
+    """All that the loop works with; `average` has the model that is evaluated."""
 
     engine: Engine
+    average: Average
     optimizer: Optimizer
     tasks: Mapping[str, Task]
     loaders: Loaders
@@ -67,8 +69,8 @@ def fit(run: Run, progress: Progress, stop: Stop) -> None:
 
 
 def finish(run: Run, progress: Progress) -> dict[str, dict[str, Score]]:
-    """Scores of the model as it is, on val and test, written down as final."""
-    model = run.engine.model
+    """Scores of the evaluated model as it is, on val and test, written down as final."""
+    model = run.average.model
     scores = {
         "val": evaluate(model, run.tasks, run.loaders.val),
         "test": evaluate(model, run.tasks, run.loaders.test),
@@ -96,6 +98,9 @@ def save(run: Run, progress: Progress, best: bool) -> None:
         "optimizer": run.optimizer.state_dict(),
         "weighting": dict(methods.weighting.state_dict()),
         "aggregation": dict(methods.aggregation.state_dict()),
+        "scale": run.engine.scale.state_dict(),
+        "averaged": run.average.steps,
+        "trained": {} if run.average.model is run.engine.model else dict(run.engine.model.state_dict()),
         "progress": progress.state_dict(),
         "metric_log": run.log.position(),
     }
@@ -123,6 +128,8 @@ def _train(run: Run, progress: Progress, stop: Stop) -> None:
         look = run.engine.step(batches, progress.step, per_epoch * options.epochs, _heldout(run, progress.step))
         progress.step += 1
         progress.batch += len(batches)
+        if isinstance(look, Look):
+            run.average.move()
         _record(run, progress, look)
         run.watch.step(progress, look, sum(len(part.inputs) for batch in batches for part in batch.parts))
         if progress.step == options.max_steps or progress.batch == run.loaders.train.steps:
@@ -155,7 +162,7 @@ def _judge(run: Run, progress: Progress) -> None:
     """Evaluates on val, decides whether this is the best epoch, and saves."""
     losses = progress.totals.losses()
     _check_finite(run, progress, losses)
-    scores = evaluate(run.engine.model, run.tasks, run.loaders.val)
+    scores = evaluate(run.average.model, run.tasks, run.loaders.val)
     score = selection(run.options.select, scores, run.tasks)
     number = progress.epoch + 1
     best = _better(progress, score)
@@ -220,9 +227,10 @@ def _best_of(run: Run, progress: Progress, scores: Mapping[str, Score], number: 
 
 
 def _check_weights(run: Run, progress: Progress) -> None:
-    for name, tensor in run.engine.model.state_dict().items():
-        if not bool(tensor.isfinite().all()):
-            raise JobError(f"{name} is not finite at step {progress.step}: {_remedy(run)}")
+    for model in {run.engine.model, run.average.model}:
+        for name, tensor in model.state_dict().items():
+            if not bool(tensor.isfinite().all()):
+                raise JobError(f"{name} is not finite at step {progress.step}: {_remedy(run)}")
 
 
 def _remedy(run: Run) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mtl_cli.contracts import At, Column
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.passes import Forward
+from mtl_cli.training.scale import LossScale
 
 
 class Gradients:
@@ -23,6 +24,7 @@ class Gradients:
         parameters: dict[str, nn.Parameter],
         usage: Usage,
         active: Sequence[str],
+        scale: LossScale,
         exact: bool,
         wanted: frozenset[At],
         last_stage: frozenset[str],
@@ -30,6 +32,8 @@ class Gradients:
         self._parameters = parameters
         self._usage = usage
         self._active = tuple(active)
+        self._scale = scale
+        self._dtype = next(iter(parameters.values())).dtype
         self.exact = exact
         self._trunk = "trunk" in wanted
         self._last = [name for name in usage.shared if name in last_stage] if "last_stage" in wanted else []
@@ -72,8 +76,9 @@ class Gradients:
             if not shared:
                 return scaled_T.new_zeros(0)
             total = torch.stack([(torch.stack(f.losses) * scaled_T).sum() for f in self.forwards]).sum()
+            total = self._scale.up(total)
             found = torch.autograd.grad(total, shared, allow_unused=True, materialize_grads=True)
-            return add(torch.cat([gradient.flatten() for gradient in found]))
+            return add(self._scale.down(torch.cat([gradient.flatten() for gradient in found])))
 
         return combined
 
@@ -86,7 +91,9 @@ class Gradients:
         trunks = [f[task].trunk for f in forward.features if task in f] if self._trunk else []
         inputs = [self._parameters[name] for name in (*(c.name for c in places), *own, *last)]
         tensors = [*inputs, *(trunk for trunk in trunks if trunk is not None)]
-        found = list(torch.autograd.grad(forward.losses[t], tensors, retain_graph=keep, allow_unused=True))
+        scaled = self._scale.up(forward.losses[t])
+        given = torch.autograd.grad(scaled, tensors, retain_graph=keep, allow_unused=True)
+        found = [None if gradient is None else self._scale.down(gradient.to(self._dtype)) for gradient in given]
         for column, gradient in zip(places, found, strict=False):
             if gradient is not None:
                 rows_TP[t, column.start : column.stop].add_(gradient.flatten())
@@ -101,7 +108,7 @@ class Gradients:
             trunk = next(iter(features.values())).trunk
             assert trunk is not None
             gradient = given.pop(0) if task in features else None
-            zero = torch.zeros(trunk.numel(), device=trunk.device, dtype=trunk.dtype)
+            zero = torch.zeros(trunk.numel(), device=trunk.device, dtype=self._dtype)
             self._trunks[t].append(zero if gradient is None else gradient.flatten())
 
 

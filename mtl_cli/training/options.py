@@ -96,7 +96,21 @@ class TrainerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     eval_batch_size: Annotated[Count, Meta(description="samples of each part in one evaluation pass")]
     accumulate: Annotated[Count, Meta(description="forward passes for one step of the optimizer")]
     clip_norm: Annotated[Positive | None, Meta(description="largest norm of the whole gradient; null: no clipping")]
-    precision: Annotated[Literal["fp32", "bf16"], Meta(description="bf16: forward passes under autocast")]
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], Meta(description="bf16, fp16: forward passes under autocast; fp16 on CUDA")
+    ]
+    ema: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Meta(
+            description="evaluate and ship a moving average of the weights, with this decay a step; null: the weights"
+        ),
+    ]
+    memory_format: Annotated[
+        Literal["contiguous", "channels_last"],
+        Meta(description="how maps lie in memory; channels_last suits many nets"),
+    ]
+    compile: Annotated[bool, Meta(description="compile the training passes with torch.compile")]
+    deterministic: Annotated[bool, Meta(description="only algorithms that give the same bits each time; may be slower")]
     select: Annotated[str, Meta(description="best epoch by mean or worst skill, or by one task's primary metric")]
     patience: Annotated[Count | None, Meta(description="epochs without a better one before stopping; null: never")]
     save_every: Annotated[Count | None, Meta(description="steps between checkpoints within an epoch; null: at its end")]

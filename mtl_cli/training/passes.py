@@ -23,12 +23,12 @@ class Forward(NamedTuple):
 
 
 class Passes:
-    """Runs a model over batches of the tasks' data."""
+    """Runs a model over batches of the tasks' data; with `half` under autocast, losses in full precision."""
 
-    def __init__(self, model: MultiTaskModel, tasks: Mapping[str, Task], bf16: bool) -> None:
+    def __init__(self, model: MultiTaskModel, tasks: Mapping[str, Task], half: torch.dtype | None) -> None:
         self._model = model
         self._tasks = tasks
-        self._bf16 = bf16
+        self._half = half
 
     def active(self, batches: Sequence[Batch]) -> list[str]:
         """Tasks with a label in any of these batches, from the host's counts. In the order of the task set."""
@@ -54,11 +54,11 @@ class Passes:
             tasks = _present(part, active)
             if not tasks:
                 continue
-            with torch.autocast(part.inputs.device.type, torch.bfloat16, enabled=self._bf16):
+            with torch.autocast(part.inputs.device.type, self._half, enabled=self._half is not None):
                 run = self._model.run(part.inputs, tasks, part.name)
             features.append(run.features)
             for task in tasks:
-                output = run.outputs[task].float() if self._bf16 else run.outputs[task]
+                output = run.outputs[task].to(counts_T.dtype)
                 losses[task] = self._tasks[task].loss_sum(output, part.targets[task]) / counts[task]
         return Forward([losses[task] if task in losses else counts_T.new_zeros(()) for task in active], features)
 

@@ -11,17 +11,24 @@ from mtl_cli.regularizers.base import Regularizer
 from mtl_cli.training.gradients import accumulate
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.passes import Forward
+from mtl_cli.training.scale import LossScale
 
 
 class Penalties:
     """Computes penalties, writes them down by name in a look, and gives or adds their gradients."""
 
     def __init__(
-        self, model: MultiTaskModel, usage: Usage, regularizers: Mapping[str, Regularizer], processes: int
+        self,
+        model: MultiTaskModel,
+        usage: Usage,
+        regularizers: Mapping[str, Regularizer],
+        scale: LossScale,
+        processes: int,
     ) -> None:
         self._model = model
         self._usage = usage
         self._regularizers = regularizers
+        self._scale = scale
         self._processes = processes
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
 
@@ -39,8 +46,9 @@ class Penalties:
     def gradients(self, penalty: Tensor | None, into: dict[str, Tensor]) -> None:
         """Adds a penalty's gradients by parameter; keeps the graph."""
         if penalty is not None:
-            found = torch.autograd.grad(penalty, list(self._parameters.values()), retain_graph=True, allow_unused=True)
-            accumulate(into, list(self._parameters), found)
+            scaled, parameters = self._scale.up(penalty), list(self._parameters.values())
+            found = torch.autograd.grad(scaled, parameters, retain_graph=True, allow_unused=True)
+            accumulate(into, list(self._parameters), [None if g is None else self._scale.down(g) for g in found])
 
     def regularize(self, look: Look, reached: frozenset[str]) -> None:
         """Adds the regularizers' gradients to those of the parameters that the step's active tasks reach."""

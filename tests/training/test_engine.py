@@ -455,4 +455,4 @@ def test_a_weightings_own_parameters_must_be_stepped_by_someone() -> None:
     engine = toy.engine
     forgetful = torch.optim.SGD(toy.model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match=r"weighting.groups\(\) should name all"):
-        Engine(toy.model, tasks, engine.methods, forgetful, engine.usage, Settings(0, None, bf16=False))
+        Engine(toy.model, tasks, engine.methods, forgetful, engine.usage, Settings(0, None, half=None))

@@ -18,7 +18,7 @@ STEPS = 15
 IO_CALLS = 260
 """More than the tiny run's calls that write, sync, rename or remove."""
 KILLED = -9
-RICH = ["weighting=uw", "aggregation=db", "sharing=cross_stitch"]
+RICH = ["weighting=uw", "aggregation=db", "sharing=cross_stitch", "trainer.ema=0.9"]
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +216,8 @@ DROPPED = {
     "best_of": STILL,
     "stale": STILL,
     "metric_log": [],
+    "trained": ["trainer.ema=0.9"],
+    "averaged": ["trainer.ema=0.9"],
 }
 
 
@@ -247,8 +249,10 @@ def drop(part: str, folder: Path) -> None:
         state[part] = {k: v for k, v in fresh(state[part]).items() if "/" not in k}
     elif part == "totals":
         state["progress"]["totals"]["table"].zero_()
-    elif part == "metric_log":
-        state["metric_log"] = 0
+    elif part in ("metric_log", "averaged"):
+        state[part] = 0
+    elif part == "trained":
+        state["trained"] = {}
     else:
         empty = {"epoch": 0, "batch": 0, "step": 0, "best": None, "best_of": {}, "stale": 7}
         state["progress"][part] = empty[part]

@@ -23,8 +23,9 @@ from mtl_cli.tasks.heads import LinearHead
 from mtl_cli.tasks.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, SquaredLoss
 from mtl_cli.tasks.options import Binary, BinaryCrossEntropy, Classification, CrossEntropy, Linear, Mse, Regression
 from mtl_cli.tasks.regression import RegressionTask
-from mtl_cli.training.engine import Engine, Methods, Settings
+from mtl_cli.training.engine import Engine, Settings
 from mtl_cli.training.graph import usage
+from mtl_cli.training.methods import Methods
 from mtl_cli.weighting.base import Weighting
 from mtl_cli.weighting.options import WEIGHTINGS, Dwa, Fixed, Uw
 
@@ -123,6 +124,7 @@ def make(
     regularizers: dict[str, Regularizer] | None = None,
     clip: float | None = None,
     lr: float = 0.1,
+    half: torch.dtype | None = None,
 ) -> Toy:
     """A toy with plain gradient descent."""
     tasks = tasks or make_tasks(data)
@@ -138,7 +140,7 @@ def make(
     optimizer = torch.optim.SGD([*model.parameters(), *weighting.parameters()], lr=lr)
     used = usage(model, {"p": data.inputs[:2]})
     methods = Methods(weighting, aggregation, regularizers or {})
-    engine = Engine(model, tasks, methods, optimizer, used, Settings(seed=0, clip_norm=clip, bf16=False))
+    engine = Engine(model, tasks, methods, optimizer, used, Settings(seed=0, clip_norm=clip, half=half))
     return Toy(model, tasks, engine)
 
 

@@ -1,0 +1,104 @@
+"""Steps under a loss scale are the steps without it; one that overflows moves nothing."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from mtl_cli.contracts import Look
+from mtl_cli.training.engine import Skipped
+from mtl_cli.training.scale import GROW_AFTER, START, LossScale
+from mtl_cli.weighting.fixed import FixedWeighting
+from mtl_cli.weighting.options import Fixed
+from tests.training.test_engine import AtLastStage, AtTrunk, Penalised
+from tests.training.toys import AGGREGATION, ROWS, SHARING, WEIGHTING, furthest, make, make_data, make_model, make_tasks
+
+ALL = slice(0, ROWS)
+EVERY = [(s, w, a) for s in SHARING for w in WEIGHTING for a in AGGREGATION]
+HALF = torch.float16
+"""Autocast leaves float64 alone, so that what is left to see of float16 is its scale."""
+
+
+@pytest.mark.parametrize(("sharing", "weighting", "aggregation"), EVERY)
+def test_the_scale_is_undone_in_every_gradient(sharing: str, weighting: str, aggregation: str) -> None:
+    data = make_data()
+    whole = make(data, sharing=sharing, weighting=weighting, aggregation=aggregation)
+    scaled = make(data, sharing=sharing, weighting=weighting, aggregation=aggregation, half=HALF)
+    for step in range(3):
+        whole.engine.step([data.batch(ALL)], step, 3)
+        scaled.engine.step([data.batch(slice(0, 9)), data.batch(slice(9, ROWS))], step, 3)
+    assert furthest(whole.parameters(), scaled.parameters()) < 1e-12
+
+
+@pytest.mark.parametrize("aggregation", ["sum", AtTrunk(), AtLastStage()], ids=["sum", "trunk", "last stage"])
+def test_the_scale_is_undone_at_a_cheaper_place_and_in_penalties(aggregation: object) -> None:
+    data = make_data()
+    tasks = make_tasks(data)
+    ends = []
+    for half in (None, HALF):
+        toy = make(data, aggregation=aggregation, tasks=tasks, model=make_model(tasks, wrap=Penalised), half=half)
+        toy.engine.step([data.batch(ALL)], 0, 1)
+        ends.append(toy.parameters())
+    assert furthest(*ends) < 1e-12
+
+
+class Counting(FixedWeighting):
+    """Moves its state before the step, as a method with running means may."""
+
+    def __init__(self, option, tasks):
+        super().__init__(option, tasks)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def before_step(self, look: Look) -> None:
+        self.seen += 1
+
+
+@pytest.mark.parametrize("aggregation", list(AGGREGATION))
+def test_an_overflow_skips_the_step_halves_the_scale_and_moves_no_state(aggregation: str) -> None:
+    data = make_data()
+    data.inputs.mul_(1e3)  # so that even float64 overflows below
+    tasks = make_tasks(data)
+    toy = make(data, weighting=Counting(Fixed(), tasks), aggregation=aggregation, tasks=tasks, half=HALF)
+    toy.model.register_buffer("passes", torch.zeros(()))
+    toy.model.sharing.register_forward_pre_hook(lambda *_: toy.model.passes.add_(1))
+    toy.engine.step([data.batch(ALL)], 0, 3)
+    before, methods = toy.parameters(), state(toy.engine.methods)
+    toy.engine.scale.value = 1e308
+    assert toy.engine.step([data.batch(ALL)], 1, 3) is Skipped.NOT_FINITE
+    assert furthest(before, toy.parameters()) == 0
+    assert furthest(methods, state(toy.engine.methods)) == 0
+    assert toy.engine.scale.value == 5e307
+    assert toy.model.passes == 1
+    toy.engine.scale.value = START
+    assert isinstance(toy.engine.step([data.batch(ALL)], 2, 3), Look)
+    assert methods["weighting.seen"] == 1
+    assert state(toy.engine.methods)["weighting.seen"] == 2
+
+
+def state(methods) -> dict[str, Tensor]:
+    both = {"weighting": methods.weighting, "aggregation": methods.aggregation}
+    return {f"{kind}.{k}": v.clone() for kind, module in both.items() for k, v in module.state_dict().items()}
+
+
+def test_the_scale_doubles_after_steps_enough_without_an_overflow_and_is_restored() -> None:
+    scale = LossScale(on=True)
+    for _ in range(GROW_AFTER - 1):
+        scale.found(finite=True)
+    assert scale.value == START
+    again = LossScale(on=True)
+    again.load_state_dict(scale.state_dict())
+    again.found(finite=True)
+    assert again.value == 2 * START
+    scale.found(finite=False)
+    assert scale.value == START / 2
+    for _ in range(GROW_AFTER - 1):
+        scale.found(finite=True)
+    assert scale.value == START / 2
+
+
+def test_without_float16_nothing_is_scaled() -> None:
+    scale = LossScale(on=False)
+    scale.found(finite=False)
+    tensor = torch.ones(3)
+    assert scale.up(tensor) is tensor
+    assert scale.down(tensor) is tensor
+    assert scale.value == START
