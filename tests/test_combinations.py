@@ -100,6 +100,7 @@ def test_eval_gives_exactly_the_numbers_recorded_as_final(tmp_path: Path, task_s
         ["scheduler=cosine", "scheduler.warmup_epochs=1"],
         ["scheduler=none", "trainer.accumulate=3", "trainer.clip_norm=0.5"],
         ["trainer.precision=bf16", "aggregation=pcgrad"],
+        ["trainer.ema=0.5", "trainer.memory_format=channels_last", "trainer.deterministic=true"],
         ["data.statistics=shared", "regularizer=[l1,l2]"],
         ["backbone=mlp", "~backbone.depth", "~backbone.channels"],
         ["tasks.digit.head=mlp", "tasks.digit.loss.label_smoothing=0.1", "tasks.digit.weight=0.3"],

@@ -232,7 +232,7 @@ class AtTrunk(Spy):
 
     def weights(self, look: Look) -> Tensor:
         self.seen_gramian = look.gramian(at="trunk")
-        return torch.tensor(self.given, dtype=torch.float64)
+        return torch.tensor(self.given[: len(look.tasks)], dtype=torch.float64)
 
 
 class AtLastStage(Spy):
@@ -240,7 +240,7 @@ class AtLastStage(Spy):
 
     def weights(self, look: Look) -> Tensor:
         self.seen_gramian = look.gramian(at="last_stage")
-        return torch.tensor(self.given, dtype=torch.float64)
+        return torch.tensor(self.given[: len(look.tasks)], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("kind", [AtTrunk, AtLastStage])

@@ -59,7 +59,7 @@ def test_an_overflow_skips_the_step_halves_the_scale_and_moves_no_state(aggregat
     tasks = make_tasks(data)
     toy = make(data, weighting=Counting(Fixed(), tasks), aggregation=aggregation, tasks=tasks, half=HALF)
     toy.model.register_buffer("passes", torch.zeros(()))
-    toy.model.sharing.register_forward_pre_hook(lambda *_: toy.model.passes.add_(1))
+    toy.model.sharing.register_forward_pre_hook(lambda *_: _add_one(toy.model.passes))
     toy.engine.step([data.batch(ALL)], 0, 3)
     before, methods = toy.parameters(), state(toy.engine.methods)
     toy.engine.scale.value = 1e308
@@ -72,6 +72,10 @@ def test_an_overflow_skips_the_step_halves_the_scale_and_moves_no_state(aggregat
     assert isinstance(toy.engine.step([data.batch(ALL)], 2, 3), Look)
     assert methods["weighting.seen"] == 1
     assert state(toy.engine.methods)["weighting.seen"] == 2
+
+
+def _add_one(buffer: Tensor) -> None:
+    buffer += 1
 
 
 def state(methods) -> dict[str, Tensor]:
