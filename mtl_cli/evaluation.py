@@ -13,13 +13,23 @@ from mtl_cli.model import MultiTaskModel
 from mtl_cli.tasks.base import Task
 
 
+class Answers(NamedTuple):
+    """What a task's head put out for the labelled samples of a split, in their order, with the labels; on the CPU.
+
+    Shapes: outputs (N, width), targets (N,)
+    """
+
+    outputs: Tensor
+    targets: Tensor
+
+
 class Score(NamedTuple):
     """One task on one split; None where the split has no label, or the number is not defined on it.
 
     A number that is defined but not finite stays so, and the skill of one that is not a number is minus infinity.
 
     loss: the mean. metrics: in their units. constants: the same for the best constant fitted on train.
-    skill: of the primary metric. labels: how many there are.
+    skill: of the primary metric. labels: how many there are. answers: what all of it is read off.
     """
 
     loss: float | None
@@ -27,14 +37,15 @@ class Score(NamedTuple):
     constants: dict[str, float | None]
     skill: float | None
     labels: int
+    answers: Answers | None = None
 
 
 class Gathered:
-    """One task's predictions and targets on the CPU, and its sums."""
+    """One task's outputs and targets on the CPU, and its sums."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._predictions: list[Tensor] = []
+        self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
         self._sums: list[Tensor] = []
 
@@ -42,7 +53,7 @@ class Gathered:
         """One batch more. Shapes: (B, width), (B,)"""
         mask = labelled(target)
         self._sums.append(torch.stack([self._task.loss_sum(output, target), self._task.count(target)]).cpu())
-        self._predictions.append(self._task.prediction(output[mask]).cpu())
+        self._outputs.append(output[mask].cpu())
         self._targets.append(target[mask].cpu())
 
     def score(self) -> Score:
@@ -53,14 +64,15 @@ class Gathered:
             none: dict[str, float | None] = dict.fromkeys(names)
             return Score(None, none, none, None, 0)
         total, count = torch.stack(self._sums).double().sum(0).tolist()
-        predictions = torch.cat(self._predictions)
+        outputs = torch.cat(self._outputs)
+        predictions = self._task.prediction(outputs)
         metrics = {name: self._measure(name, predictions, targets) for name in names}
         constants = {name: self._measure(name, self._constant(name, len(targets)), targets) for name in names}
         primary = self._task.option.primary
         value, constant = metrics[primary], constants[primary]
         skill = None if value is None or constant is None else self._task.skill(primary, value, constant)
         skill = -math.inf if skill is not None and math.isnan(skill) else skill
-        return Score(total / count, metrics, constants, skill, len(targets))
+        return Score(total / count, metrics, constants, skill, len(targets), Answers(outputs, targets))
 
     def _measure(self, name: str, predictions: Tensor, targets: Tensor) -> float | None:
         if not self._task.defined(name, targets):

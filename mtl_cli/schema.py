@@ -78,6 +78,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     plugins: Annotated[list[str], Meta(description="packages with methods of your own")]
     resume: Annotated[str | None, Meta(description="a run to go on with")]
     init_from: Annotated[str | None, Meta(description="a checkpoint to start the weights from")]
+    plots: Annotated[bool, Meta(description="pictures at the end and on Ctrl-C")]
     data: Annotated[DataOptions, Meta(description="how data is found and split")]
     tasks: Annotated[dict[str, TaskOption], Meta(description="what to predict")]
     backbone: Annotated[Option, Meta(description="input to stages of features")]

@@ -33,7 +33,14 @@ from mtl_cli.schema import Config
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-SMALL = ["trainer.max_steps=2", "trainer.batch_size=16", "data.limit=60", "device=cpu", "device.threads=1"]
+SMALL = [
+    "trainer.max_steps=2",
+    "trainer.batch_size=16",
+    "data.limit=60",
+    "device=cpu",
+    "device.threads=1",
+    "plots=false",
+]
 
 
 class Block(NamedTuple):
@@ -205,7 +212,7 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
 
 def test_the_readmes_session_is_what_a_run_prints(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = next(line.shown for line in lines(ROOT / "README.md") if line.shown and line.words[1] == "train")
-    assert main(["train", "trainer.max_steps=1", "device=cpu", "device.threads=1"]) == 0
+    assert main(["train", "trainer.max_steps=1", "device=cpu", "device.threads=1", "plots=false"]) == 0
     printed = capsys.readouterr().out.splitlines()
     number = re.compile(r"\d")
     facts = [line for line in shown.splitlines() if line.startswith(("task ", "data ", "parameters", "choices", "  "))]

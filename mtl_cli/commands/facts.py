@@ -6,17 +6,20 @@ from pathlib import Path
 import msgspec
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from mtl_cli.commands.build import Data
 from mtl_cli.commands.rundir import describe
 from mtl_cli.data.base import labelled
 from mtl_cli.evaluation import Score
 from mtl_cli.model import MultiTaskModel
-from mtl_cli.reporting.records import BestEpoch, Header, LabelFacts, PartFacts, ResultRow, TaskFacts
+from mtl_cli.reporting.records import BestEpoch, Calibration, Header, LabelFacts, PartFacts, ResultRow, TaskFacts
 from mtl_cli.schema import CHOICES, Config
 from mtl_cli.tasks.base import Task
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.progress import Progress
+
+BINS = 15
 
 
 def header(
@@ -87,6 +90,28 @@ def best_epochs(tasks: Mapping[str, Task], progress: Progress) -> tuple[BestEpoc
         BestEpoch(name, tasks[name].option.primary, int(best["epoch"]), best["value"])
         for name, best in progress.best_of.items()
     )
+
+
+def calibrations(tasks: Mapping[str, Task], scores: Mapping[str, Mapping[str, Score]]) -> tuple[Calibration, ...]:
+    """The calibration error of each task with classes on each split."""
+    errors = {(task, split): calibration_error(tasks[task], scores[split][task]) for task in tasks for split in scores}
+    return tuple(Calibration(*at, error) for at, error in errors.items() if error is not None)
+
+
+def calibration_error(task: Task, score: Score) -> float | None:
+    """How far the largest probability is from the share of right predictions, on average; None without classes.
+
+        ECE = sum_b n_b / N |acc_b - conf_b|, over 15 bins of equal width
+
+    Source: Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, ICML 2017, equation 5.
+    """
+    if not task.fitted.classes or score.answers is None:
+        return None
+    outputs, targets = score.answers
+    # A certainty of 1 belongs to the last bin: torchmetrics would give it one of its own.
+    probabilities = task.readout(outputs)["probabilities"].float().clamp_max(1 - torch.finfo(torch.float32).eps)
+    classes = len(task.fitted.classes)
+    return float(multiclass_calibration_error(probabilities, targets.long(), classes, BINS, "l1"))
 
 
 def _labels(task: Task, split: str, target: Tensor) -> LabelFacts:

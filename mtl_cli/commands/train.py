@@ -1,5 +1,6 @@
 """mtl train: a configuration to a trained model in a run directory."""
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +9,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mtl_cli import __version__
-from mtl_cli.commands import facts, rundir
+from mtl_cli.commands import facts, pictures, rundir
 from mtl_cli.commands.assemble import Built, Resumed, assemble
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError, Interrupted, JobError
 from mtl_cli.reporting.log import RunLog, spoken
 from mtl_cli.reporting.metric_log import MetricLog
-from mtl_cli.reporting.records import Header, Report, ResultRow
+from mtl_cli.reporting.records import Header, Report
 from mtl_cli.reporting.report import write_report
 from mtl_cli.reporting.screen import Screen
 from mtl_cli.reporting.status import StatusFile
@@ -62,13 +63,16 @@ def _in_its_directory(job: Job) -> None:
     log, status = RunLog(run_dir), StatusFile(run_dir, rundir.resume_command(run_dir))
     screen = open_screen(sys.stdout, log)
     progress = _progress(job)
+    stop = Stop()
     try:
-        with Stop() as stop:
+        with stop:
             _train(job, progress, screen, status, stop)
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt) as told:
         screen.note(f"stopped at step {progress.step}; go on with:")
         screen.command(rundir.resume_command(run_dir))
         _try(lambda: status.write("interrupted", progress.epoch, progress.step))
+        if isinstance(told, Interrupted) and stop.signal == signal.SIGINT:
+            pictures.of_the_moment(job.config, job.built, run_dir, _under_way(progress), screen.note)
         raise
     except Exception as error:
         log.failure(error)
@@ -93,10 +97,12 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, sto
     status.write("running", progress.epoch, progress.step)
     fit(loop, progress, stop)
     _load_best(built.average.model, loop.store)
-    rows = facts.result_rows(built.data.tasks, finish(loop, progress))
+    scores = finish(loop, progress)
     loop.log.close()
-    screen.result(rows)
-    screen.note(f"report: {write_report(_report(job, progress, header, rows))}")
+    screen.result(facts.result_rows(built.data.tasks, scores))
+    assert progress.best is not None
+    drawn = pictures.of_the_best(job.config, built, job.run_dir, scores, progress.best["epoch"], screen.note)
+    screen.note(f"report: {write_report(_report(job, progress, header, scores, drawn))}")
     status.write("done", progress.epoch, progress.step)
 
 
@@ -119,19 +125,27 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
     )
 
 
-def _report(job: Job, progress: Progress, header: Header, rows: tuple[ResultRow, ...]) -> Report:
+def _report(job: Job, progress: Progress, header: Header, scores: pictures.BySplit, drawn: tuple[str, ...]) -> Report:
     assert progress.best is not None
+    tasks = job.built.data.tasks
     return Report(
         header=header,
         overrides=rundir.told(job.run_dir, job.session),
-        epochs=progress.epoch + (progress.batch > 0),
+        epochs=_under_way(progress),
         select=job.config.trainer.select,
         selected=int(progress.best["epoch"]),
-        results=rows,
-        bests=facts.best_epochs(job.built.data.tasks, progress),
+        results=facts.result_rows(tasks, scores),
+        bests=facts.best_epochs(tasks, progress),
         labels=facts.label_facts(job.built.data),
         data=job.built.data.digests,
+        calibrations=facts.calibrations(tasks, scores),
+        pictures=drawn,
     )
+
+
+def _under_way(progress: Progress) -> int:
+    """The number of the epoch that the weights are of."""
+    return progress.epoch + (progress.batch > 0)
 
 
 def _primary(built: Built) -> dict[str, str]:

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Writes `text` beside `path`, then puts it in its place; where that fails, `path` stays as it was."""
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Writes `content` beside `path`, then puts it in its place; where that fails, `path` stays as it was."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with beside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

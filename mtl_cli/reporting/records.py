@@ -112,6 +112,14 @@ class BestEpoch(NamedTuple):
     value: Number
 
 
+class Calibration(NamedTuple):
+    """The expected calibration error of one task with classes on one split."""
+
+    task: str
+    split: str
+    error: float
+
+
 class Report(NamedTuple):
     """What report.md tells.
 
@@ -122,6 +130,7 @@ class Report(NamedTuple):
         selected: the epoch of the checkpoint `best`, which `results` are of.
         bests: each task's own best epoch.
         data: part -> digest of its content.
+        pictures: names of the pictures in `plots`.
     """
 
     header: Header
@@ -133,3 +142,5 @@ class Report(NamedTuple):
     bests: tuple[BestEpoch, ...]
     labels: tuple[LabelFacts, ...]
     data: dict[str, str]
+    calibrations: tuple[Calibration, ...]
+    pictures: tuple[str, ...]

@@ -22,6 +22,10 @@ LEGEND = (
     "A constant is what the best constant output, fitted on train, reaches; skill is 0 for it and 1 without error. "
     "Each task's primary metric is bold."
 )
+CERTAINTY = (
+    "The expected calibration error: how far a task's certainty is from its share of right predictions, over 15 bins; "
+    "0 is best."
+)
 ONCE = ("seed", "run_dir", "name", "resume")
 """Keys that a sweep over seeds does not take from the run that it follows."""
 
@@ -41,7 +45,9 @@ def report_lines(report: Report) -> list[str]:
         *_run(report),
         *_results(report),
         *_bests(report),
+        *_calibration(report),
         *_labels(report),
+        *_pictures(report),
         *_files(report.header),
         *_next(report),
     ]
@@ -91,6 +97,30 @@ def _bests(report: Report) -> list[str]:
         *_markdown(("task", "metric", "epoch", "val"), rows, numbers=(2, 3)),
         "",
     ]
+
+
+def _calibration(report: Report) -> list[str]:
+    if not report.calibrations:
+        return []
+    errors = {(found.task, found.split): found.error for found in report.calibrations}
+    splits = list(dict.fromkeys(split for _, split in errors))
+    rows = [
+        (task, *(number(errors.get((task, split))) for split in splits)) for task in dict.fromkeys(t for t, _ in errors)
+    ]
+    return [
+        "## Calibration",
+        "",
+        CERTAINTY,
+        "",
+        *_markdown(("task", *splits), rows, numbers=range(1, len(splits) + 1)),
+        "",
+    ]
+
+
+def _pictures(report: Report) -> list[str]:
+    if not report.pictures:
+        return []
+    return ["## Pictures", "", *(line for name in report.pictures for line in (f"![{name}](plots/{name}.png)", ""))]
 
 
 def _labels(report: Report) -> list[str]:

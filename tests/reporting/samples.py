@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mtl_cli.reporting.records import (
     BestEpoch,
+    Calibration,
     EpochRow,
     Header,
     LabelFacts,
@@ -86,4 +87,11 @@ def report(tasks: list[str], run_dir: Path) -> Report:
             for split in ("train", "val", "test")
         ),
         data={"images": "f00dfeed"},
+        calibrations=tuple(
+            Calibration(name, split, 0.0101 + i / 100 + shift)
+            for i, name in enumerate(tasks)
+            for split, shift in (("val", 0), ("test", 0.005))
+            if i % 3 < 2
+        ),
+        pictures=("curves", "confusion-task0"),
     )

@@ -62,3 +62,18 @@ def test_a_name_with_a_bar_stays_in_its_cell(tmp_path):
         len(re.findall(r"(?<!\\)\|", line)) == 9 for line in text.splitlines() if line.startswith("| a\\|b | **")
     )
     assert "| a\\|b | **" in text
+
+
+def test_the_report_tells_calibration_errors_and_shows_the_pictures(tmp_path):
+    text = written(["digit", "parity", "slant"], tmp_path)
+    assert "| task | val | test |" in text
+    assert "| digit | 0.0101 | 0.0151 |" in text
+    assert "| slant | 0.0" not in text
+    assert "![curves](plots/curves.png)\n\n![confusion-task0](plots/confusion-task0.png)\n" in text
+
+
+def test_without_pictures_and_classes_the_report_does_not_speak_of_them(tmp_path):
+    bare = samples.report(["slant"], tmp_path)._replace(pictures=(), calibrations=())
+    text = write_report(bare).read_text()
+    assert "Pictures" not in text
+    assert "Calibration" not in text

@@ -26,6 +26,7 @@ TINY = [
     "data.validation=0.2",
     "device=cpu",
     "device.threads=1",
+    "plots=false",
 ]
 """Three epochs of five steps, a checkpoint every second step and after each epoch."""
 

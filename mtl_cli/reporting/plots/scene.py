@@ -1,0 +1,78 @@
+"""What the pictures show: plain values and numpy arrays. Imports no matplotlib."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
+"""An image: (H, W) grey, or (H, W, 3)."""
+
+
+class Metric(NamedTuple):
+    """A metric of a task on val.
+
+    scale: share, in [0, 1]; skill, at most 1; unit, that of the target. constant: what the best constant reaches.
+    """
+
+    name: str
+    scale: Literal["share", "skill", "unit"]
+    constant: float | None
+
+
+class Classed(NamedTuple):
+    """Labelled samples of a task with classes. Shapes: targets (N,), probabilities (N, C)."""
+
+    classes: tuple[str, ...]
+    targets: Indices
+    probabilities: Floats
+    calibration_error: float
+
+
+class Measured(NamedTuple):
+    """Labelled samples of a task whose target is a number, in its unit. Shapes: targets (N,), values (N,)."""
+
+    targets: Floats
+    values: Floats
+
+
+class Sample(NamedTuple):
+    """An image and the lines beneath it, each with the place of the task whose colour it has; None: black."""
+
+    image: Pixels
+    lines: tuple[tuple[str, int | None], ...]
+
+
+class TaskScene(NamedTuple):
+    """One task. The first metric is the primary one, `score` says it in words; `answers` is None without a label."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+    score: str
+    answers: Classed | Measured | None
+    worst: tuple[Sample, ...]
+
+
+class Grid(NamedTuple):
+    """Training inputs of one part, as the model sees them, and a line that says what stands beneath each."""
+
+    part: str
+    samples: tuple[Sample, ...]
+    legend: str
+
+
+class Scene(NamedTuple):
+    """All that is drawn of a run.
+
+    split, epoch: what `answers` and `worst` are of. epochs: the epoch events of metrics.jsonl. grids: by part.
+    """
+
+    task_set: str
+    split: str
+    epoch: int
+    tasks: tuple[TaskScene, ...]
+    epochs: tuple[Mapping[str, Any], ...]
+    grids: tuple[Grid, ...]
