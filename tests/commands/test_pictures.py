@@ -13,7 +13,7 @@ from mtl_cli.__main__ import main
 from mtl_cli.reporting.plots import draw as drawing
 from mtl_cli.reporting.plots.scene import Scene
 from mtl_cli.training.engine import Engine
-from tests.training.killing import TINY, Counter
+from tests.training.killing import TINY, Counter, train
 
 
 @contextmanager
@@ -30,8 +30,11 @@ def scenes() -> Iterator[list[Scene]]:
         yield seen
 
 
+WORDS = [*TINY, "trainer.epochs=2", "plots=true"]
+
+
 def run(folder: Path, *words: str) -> int:
-    return main(["train", *TINY, "trainer.epochs=2", "plots=true", f"run_dir={folder}", *words])
+    return main(["train", *WORDS, f"run_dir={folder}", *words])
 
 
 def state(folder: Path) -> str:
@@ -42,7 +45,7 @@ def state(folder: Path) -> str:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its pictures."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    assert run(folder) == 0
+    assert train([*WORDS, f"run_dir={folder}"]) == 0
     return folder
 
 
