@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mtl_cli.aggregation.options import AGGREGATIONS
-from mtl_cli.backbones.options import BACKBONES
+from mtl_cli.backbones.options import BACKBONES, BackboneOption
 from mtl_cli.data.options import SOURCES, DataOptions
 from mtl_cli.options import ConfigError, Index, Option, Table, convert, nearest, shown, tag, text, wrapped
 from mtl_cli.regularizers.options import REGULARIZERS
@@ -81,7 +81,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     plots: Annotated[bool, Meta(description="pictures at the end and on Ctrl-C")]
     data: Annotated[DataOptions, Meta(description="how data is found and split")]
     tasks: Annotated[dict[str, TaskOption], Meta(description="what to predict")]
-    backbone: Annotated[Option, Meta(description="input to stages of features")]
+    backbone: Annotated[BackboneOption, Meta(description="input to stages of features")]
     sharing: Annotated[Option, Meta(description="which parameters tasks share")]
     weighting: Annotated[Option, Meta(description="loss values to weights")]
     aggregation: Annotated[Option, Meta(description="gradients to one update")]

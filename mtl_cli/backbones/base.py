@@ -3,9 +3,11 @@
 import copy
 from abc import ABC
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from torch import Tensor, nn
+
+from mtl_cli.options import ConfigError
 
 Kind = Literal["map", "sequence", "vector"]
 
@@ -23,14 +25,29 @@ class StageSpec(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """The build-time twin of Features: the vector's width and the stages that can be read."""
+    """The build-time twin of Features: the vector's width and the stages that can be read.
+
+    opaque: the backbone cannot be cut, its only stage is all of it.
+    """
 
     width: int
     stages: tuple[StageSpec, ...]
+    opaque: bool = False
 
     def stage(self, name: str) -> StageSpec:
         """The stage of that name. Raises: KeyError: no such stage."""
         return {stage.name: stage for stage in self.stages}[name]
+
+
+class Wanted(NamedTuple):
+    """What a backbone wants of images; None where it takes them as the data has them.
+
+    size: height and width. mean, std: by channel, of images in [0, 1].
+    """
+
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 class Features(NamedTuple):
@@ -49,13 +66,32 @@ class Features(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """Ordered stages, each one tensor to one tensor, and a neck that makes the vector of the last."""
+    """Ordered stages, each one tensor to one tensor, and a neck that makes the vector of the last.
+
+    Built from (option, shape of a prepared sample). A strategy keeps backbones whole: `train` knows what is frozen.
+    """
+
+    @classmethod
+    def wants(cls, option: Any) -> Wanted:  # noqa: ARG003  # a hook that most leave empty
+        """What these options ask of images; asked before the data is prepared."""
+        return Wanted()
+
+    @classmethod
+    def new(cls, option: Any, shape: tuple[int, ...]) -> Self:
+        """The backbone of a new run: with the weights that its options name, where they name any.
+
+        The constructor alone makes one whose weights will be loaded, from a checkpoint.
+        """
+        build: Any = cls
+        backbone: Self = build(option, shape)
+        return backbone
 
     def __init__(self, stages: Mapping[str, nn.Module], neck: nn.Module, spec: Spec) -> None:
         super().__init__()
         self.stages = nn.ModuleDict(stages)
         self.neck = neck
         self.spec = spec
+        self._frozen: tuple[str, ...] = ()
 
     def forward(self, inputs: Tensor) -> Features:
         """Runs all stages and the neck. Shapes: inputs (B, ...)"""
@@ -66,6 +102,26 @@ class Backbone(nn.Module, ABC):
             outputs[name] = tensor
         vector = self.neck(tensor)
         return Features(vector, outputs, vector, {})
+
+    def freeze(self, last: str) -> None:
+        """From now on this stage and all before it do not train, and stay in evaluation mode.
+
+        Raises: ConfigError: there is no such stage.
+        """
+        names = list(self.stages)
+        if last not in names:
+            raise ConfigError(f"backbone.freeze={last} is no stage of the backbone, which has {', '.join(names)}")
+        self._frozen = tuple(names[: names.index(last) + 1])
+        for name in self._frozen:
+            self.stages[name].requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode of all but the frozen stages, whose running statistics stay as they are."""
+        super().train(mode)
+        for name in self._frozen:
+            self.stages[name].eval()
+        return self
 
 
 class BackboneFactory:

@@ -7,14 +7,20 @@ from msgspec import Meta
 from mtl_cli.options import Count, Option, Share, Table
 
 
-class Mlp(Option, tag="mlp"):
+class BackboneOption(Option):
+    """What every backbone has."""
+
+    freeze: Annotated[str | None, Meta(description="this stage and all before it do not train; null: all train")]
+
+
+class Mlp(BackboneOption, tag="mlp"):
     """Fully connected layers with ReLU, each a stage; flattens its input."""
 
     hidden: Annotated[list[Count], Meta(min_length=1, description="width of each layer")]
     dropout: Annotated[Share, Meta(description="share of hidden units dropped")]
 
 
-class Cnn(Option, tag="cnn"):
+class Cnn(BackboneOption, tag="cnn"):
     """A small, fast convolutional network: each stage halves the image and doubles the channels."""
 
     channels: Annotated[Count, Meta(description="channels of the first stage")]
@@ -22,8 +28,22 @@ class Cnn(Option, tag="cnn"):
     norm: Annotated[Literal["batch", "none"], Meta(description="normalisation after each convolution")]
 
 
-class Resnet18Cifar(Option, tag="resnet18_cifar"):
+class Resnet18Cifar(BackboneOption, tag="resnet18_cifar"):
     """ResNet-18 with a 3x3 stem and no first pooling, for images of about 32x32 (He 2016)."""
+
+
+class Torchvision(BackboneOption, tag="torchvision"):
+    """Any of torchvision's classification networks, cut into stages; its classifier gives way to the heads."""
+
+    model: Annotated[str, Meta(description="its name in torchvision.models: resnet50, vit_b_16, ...")]
+    weights: Annotated[str | None, Meta(description="DEFAULT, IMAGENET1K_V1, ..., or a file; null: random")]
+    size: Annotated[
+        Count | None,
+        Meta(description="side that images are resized to; null: what the weights were trained at, else as they are"),
+    ]
+    gradient_checkpointing: Annotated[
+        bool, Meta(description="compute each stage again in the backward pass: less memory, more time")
+    ]
 
 
 BACKBONES = Table(
@@ -31,4 +51,5 @@ BACKBONES = Table(
     (Mlp, "mtl_cli.backbones.mlp:MlpBackbone"),
     (Cnn, "mtl_cli.backbones.cnn:CnnBackbone"),
     (Resnet18Cifar, "mtl_cli.backbones.resnet:Resnet18CifarBackbone"),
+    (Torchvision, "mtl_cli.backbones.torchvision:TorchvisionBackbone"),
 )

@@ -8,7 +8,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from mtl_cli.backbones.base import BackboneFactory
+from mtl_cli.backbones.base import Backbone, BackboneFactory, Wanted
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.data.augment import fit_preparation
 from mtl_cli.data.base import Column, Loaded, PartData, Place, Preparation, Split
@@ -36,7 +36,7 @@ class Known(NamedTuple):
 class Data(NamedTuple):
     """The splits (train, heldout, val, test), tasks in the order of the task set, and what they rest on.
 
-    shape: of one sample, the same for every part. digests: of each part's content.
+    shape: of one prepared sample, the same for every part. digests: of each part's content.
     """
 
     splits: dict[str, Split]
@@ -52,6 +52,7 @@ def build_data(config: Config, heldout: bool, known: Known | None) -> Data:
 
     Raises: ConfigError: no data, or a target that does not fit it.
     """
+    wanted: Wanted = BACKBONES.target(config.backbone).wants(config.backbone)
     part_of = {name: task.part or next(iter(config.data.parts)) for name, task in config.tasks.items()}
     splits: dict[str, Split] = {"train": {}, "heldout": {}, "val": {}, "test": {}}
     classes: dict[str, tuple[str, ...]] = {}
@@ -66,18 +67,22 @@ def build_data(config: Config, heldout: bool, known: Known | None) -> Data:
         classes |= its_classes
         _divide(config, part, PartData(loaded.train.inputs, train), its_classes, heldout, splits)
         splits["test"][part] = PartData(loaded.test.inputs, test)
-    known = known or _read_off(config, splits["train"], classes)
+    known = known or _read_off(config, splits["train"], classes, wanted)
     tasks = {name: _task(config, name, known.fitted[name]) for name in config.tasks}
-    return Data(splits, tasks, part_of, known, _shape(splits["train"]), digests)
+    return Data(splits, tasks, part_of, known, _shape(splits["train"], known.preparations), digests)
 
 
-def build_model(config: Config, data: Data) -> MultiTaskModel:
+def build_model(config: Config, data: Data, fresh: bool = False) -> MultiTaskModel:
     """The model at its start: weights are a function of the seed; each head's of the seed and its task's name.
 
+    Args:
+        config: of the run.
+        data: whose samples it takes.
+        fresh: whether it begins a run, with what its backbone was pretrained to; else a checkpoint will be loaded.
     Raises: ConfigError: the backbone does not fit the data, or a head or strategy reads what it lacks.
     """
     torch.manual_seed(seed_of(config.seed, "backbone"))
-    factory = BackboneFactory(BACKBONES.target(config.backbone)(config.backbone, data.shape))
+    factory = BackboneFactory(_backbone(config, data.shape, fresh))
     torch.manual_seed(seed_of(config.seed, "sharing"))
     sharing: Sharing = SHARINGS.target(config.sharing)(config.sharing, factory, list(data.tasks))
     heads: dict[str, Head] = {}
@@ -86,6 +91,14 @@ def build_model(config: Config, data: Data) -> MultiTaskModel:
         option = task.option.head
         heads[name] = HEADS.target(option)(option, sharing.spec(name), task.width, f"tasks.{name}.head")
     return MultiTaskModel(sharing, heads, data.part_of, config.data.statistics == "part")
+
+
+def _backbone(config: Config, shape: tuple[int, ...], fresh: bool) -> Backbone:
+    kind = BACKBONES.target(config.backbone)
+    backbone: Backbone = (kind.new if fresh else kind)(config.backbone, shape)
+    if config.backbone.freeze is not None:
+        backbone.freeze(config.backbone.freeze)
+    return backbone
 
 
 def _load(config: Config, part: str) -> Loaded:
@@ -136,17 +149,25 @@ def _divide(
     splits["train"][part] = rest
 
 
-def _read_off(config: Config, train: Split, classes: Mapping[str, tuple[str, ...]]) -> Known:
+def _read_off(config: Config, train: Split, classes: Mapping[str, tuple[str, ...]], wanted: Wanted) -> Known:
     fitted: dict[str, Fitted] = {}
     preparations: dict[str, Preparation] = {}
     for part, data in train.items():
         source = config.data.parts[part]
         crop, flip = (source.crop, source.flip) if isinstance(source, ImageSource) else (0, False)
-        preparations[part] = fit_preparation(data.inputs, crop, flip)
+        preparations[part] = _as_wanted(fit_preparation(data.inputs, crop, flip), data.inputs, wanted)
         for name, target in data.targets.items():
             option = config.tasks[name]
             fitted[name] = KINDS.target(option).fit(name, option, target, classes[name])
     return Known(fitted, preparations)
+
+
+def _as_wanted(fitted: Preparation, inputs: Tensor, wanted: Wanted) -> Preparation:
+    """The preparation with the size and normalisation that the backbone wants of images."""
+    if inputs.ndim != 4 or (wanted.mean is not None and inputs.shape[1] not in (1, len(wanted.mean))):
+        return fitted  # the backbone will refuse them
+    mean, std = (None if scale is None else tuple(255 * x for x in scale) for scale in (wanted.mean, wanted.std))
+    return Preparation(mean or fitted.mean, std or fitted.std, fitted.crop, fitted.flip, wanted.size)
 
 
 def _task(config: Config, name: str, fitted: Fitted) -> Task:
@@ -156,8 +177,8 @@ def _task(config: Config, name: str, fitted: Fitted) -> Task:
     return task
 
 
-def _shape(split: Split) -> tuple[int, ...]:
-    shapes = {part: tuple(data.inputs.shape[1:]) for part, data in split.items()}
+def _shape(split: Split, preparations: Mapping[str, Preparation]) -> tuple[int, ...]:
+    shapes = {part: preparations[part].shape(tuple(data.inputs.shape[1:])) for part, data in split.items()}
     first = next(iter(shapes))
     for part, shape in shapes.items():
         if shape != shapes[first]:

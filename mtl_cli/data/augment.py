@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 
 from mtl_cli.data.base import Preparation
 from mtl_cli.draws import seed_of
@@ -20,16 +20,24 @@ BITS = 21
 
 
 def prepare(raw: Tensor, preparation: Preparation) -> Tensor:
-    """The model's inputs: (raw - mean) / std, by channel or by column.
+    """The model's inputs: (raw - mean) / std, by channel or by column, of images that were resized before.
 
-    Shapes: raw (B, C, H, W) uint8, or (B, D) float32 -> the same shape, float32
+    Resized is bilinearly with antialiasing, as torchvision does, but not rounded to bytes again.
+
+    Shapes: raw (B, C, H, W) uint8 -> (B, C', *size) float32, C' = 3 where 1 channel has three means; (B, D) float32
+        -> the same shape
     """
     mean, std = _scale(preparation, raw.ndim, raw.device)
+    if raw.ndim == 4 and preparation.size not in (None, tuple(raw.shape[2:])):
+        resized = interpolate(raw.to(torch.float32), preparation.size, mode="bilinear", antialias=True)
+        return (resized - mean).div_(std)
+    if len(mean) != raw.shape[1]:
+        return (raw.to(torch.float32) - mean).div_(std)
     return raw.to(torch.float32, copy=True).sub_(mean).div_(std)
 
 
 def augmented(raw: Tensor, preparation: Preparation, index: Tensor, seed: int, epoch: int) -> Tensor:
-    """The model's inputs in training: each image cropped and flipped by its own draws, then scaled.
+    """The model's inputs in training: each image cropped and flipped by its own draws, then prepared.
 
     The crop is a window of the image's size at a random place of the image with a border of `crop` pixels that are
     zero in raw units, which is black.
@@ -40,7 +48,7 @@ def augmented(raw: Tensor, preparation: Preparation, index: Tensor, seed: int, e
         index: of each sample in its data set, which names its draws; on raw's device.
         seed: of the run.
         epoch: the draws' other name.
-    Shapes: raw (B, C, H, W) uint8 or (B, D) float32, index (B,) int64 -> raw's shape, float32
+    Shapes: raw (B, C, H, W) uint8 or (B, D) float32, index (B,) int64 -> as `prepare`
     """
     if raw.ndim == 2 or not (preparation.crop or preparation.flip):
         return prepare(raw, preparation)

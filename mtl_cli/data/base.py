@@ -75,15 +75,24 @@ Split = dict[str, PartData]
 
 
 class Preparation(Struct, frozen=True):
-    """How a part's raw inputs become the model's: scaled by train's mean and deviation, and augmented.
+    """How a part's raw inputs become the model's: augmented, resized, and scaled by mean and deviation.
 
-    `mean` and `std` have one entry a channel (or a column), in raw units; crop and flip only in training.
+    `mean` and `std` have one entry a channel (or a column) of the model's input, in raw units; images of one channel
+    are repeated where they have several. `crop` and `flip` only in training. `size`: height and width that images are
+    resized to, after these; None: they stay as they are.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop: int
     flip: bool
+    size: tuple[int, int] | None = None
+
+    def shape(self, raw: tuple[int, ...]) -> tuple[int, ...]:
+        """Of a prepared sample, given that of a raw one."""
+        if len(raw) == 1:
+            return raw
+        return (max(raw[0], len(self.mean)), *(self.size or raw[1:]))
 
 
 class Part(NamedTuple):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mtl_cli.backbones.base import Backbone, BackboneFactory, Features, Kind, Spec, StageSpec
 from mtl_cli.contracts import Group
+from mtl_cli.options import ConfigError
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.sharing.options import CrossStitch
 from mtl_cli.tasks.base import slot
@@ -45,6 +46,7 @@ class CrossStitchSharing(Sharing):
     """A network for each task; after every stage each goes on with a learned mixture of all.
 
     Shapes: inputs (B, ...) -> Features of (B, ...)
+    Raises: ConfigError: the backbone is one opaque stage.
     Note:   the paper stitches after pooling and fully connected layers; here after every stage of the backbone.
             Its networks are fine-tuned single-task ones; here they start equal.
     Source: Misra, Shrivastava, Gupta, Hebert, Cross-stitch networks for multi-task learning, CVPR 2016, eq. 1.
@@ -52,6 +54,11 @@ class CrossStitchSharing(Sharing):
 
     def __init__(self, option: CrossStitch, factory: BackboneFactory, tasks: Sequence[str]) -> None:
         super().__init__()
+        if factory.spec.opaque:
+            raise ConfigError(
+                "sharing=cross_stitch mixes after every stage, and this backbone cannot be cut into stages: take "
+                "another, or sharing=hard"
+            )
         self._tasks = tuple(tasks)
         self._lr_factor = option.lr_factor
         self._spec = factory.spec

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms.v2.functional import normalize, resize
 
 from mtl_cli.data.augment import BITS, _window, augmented, fit_preparation, hashed, prepare
 from mtl_cli.data.base import Preparation
@@ -169,3 +170,35 @@ def test_vectors_cannot_be_cropped_and_an_empty_set_has_no_statistics():
         fit_preparation(torch.zeros(2, 3), 1, False)
     with pytest.raises(ValueError, match="at least one sample"):
         fit_preparation(torch.zeros(0, 3), 0, False)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (20, 31), (40, 12)])
+def test_resizing_is_torchvisions_with_antialiasing_then_scaled(size: tuple[int, int]) -> None:
+    raw = torch.randint(0, 256, (3, 3, 20, 31), dtype=torch.uint8)
+    mean, std = (10.0, 20.0, 30.0), (2.0, 3.0, 4.0)
+    out = prepare(raw, Preparation(mean=mean, std=std, crop=0, flip=False, size=size))
+    resized = resize(raw.float(), list(size), antialias=True)
+    torch.testing.assert_close(out, normalize(resized, list(mean), list(std)))
+
+
+def test_a_resized_image_is_cropped_and_flipped_before() -> None:
+    raw = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
+    small, large = (Preparation(mean=(3.0,), std=(2.0,), crop=2, flip=True, size=size) for size in (None, (16, 12)))
+    window = (augmented(raw, small, torch.arange(6), 1, 2) * 2 + 3).to(torch.uint8)
+    assert torch.equal(augmented(raw, large, torch.arange(6), 1, 2), prepare(window, large))
+
+
+def test_one_channel_with_three_means_becomes_three_scaled_copies() -> None:
+    raw = torch.randint(0, 256, (2, 1, 4, 5), dtype=torch.uint8)
+    three = Preparation(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), crop=0, flip=False)
+    for size in (None, (8, 10)):
+        preparation = Preparation(mean=three.mean, std=three.std, crop=0, flip=False, size=size)
+        out = prepare(raw, preparation)
+        assert torch.equal(out, prepare(raw.repeat(1, 3, 1, 1), preparation))
+        assert tuple(out.shape[1:]) == preparation.shape((1, 4, 5))
+
+
+def test_a_preparation_tells_the_shape_of_what_it_prepares() -> None:
+    plain = Preparation(mean=(0.0,), std=(1.0,), crop=2, flip=True)
+    assert plain.shape((1, 4, 5)) == (1, 4, 5)
+    assert Preparation(mean=(0.0,) * 7, std=(1.0,) * 7, crop=0, flip=False).shape((7,)) == (7,)
