@@ -6,6 +6,7 @@ COMMANDS = {
     "train": "train one model for several tasks; resume a run",
     "eval": "evaluate a run or a checkpoint on a split",
     "ls": "list what can be chosen, with defaults and ranges",
+    "completion": "print a script that makes TAB complete all of this: bash, zsh",
 }
 
 HELP = """\
@@ -46,9 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         return _unknown(words[0])
     try:
-        from mtl_cli.cli.call import run  # not at the top: it imports hydra
-
-        code = run(words[0], words[1:])
+        code = _run(words[0], words[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
@@ -58,8 +57,20 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
+def _run(command: str, words: list[str]) -> int:
+    """Runs one command. Imports are not at the top: this file imports sys only."""
+    if command == "completion":
+        from mtl_cli.cli.completion.command import run as complete  # without hydra: a TAB waits for it
+
+        return complete(words)
+    from mtl_cli.cli.call import run
+
+    return run(command, words)
+
+
 def _help() -> str:
-    return HELP.format(commands="\n".join(f"  {name:6} {line}" for name, line in COMMANDS.items()))
+    width = max(map(len, COMMANDS))
+    return HELP.format(commands="\n".join(f"  {name:{width}} {line}" for name, line in COMMANDS.items()))
 
 
 def _unknown(word: str) -> int:

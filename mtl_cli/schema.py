@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 import yaml  # type: ignore[import-untyped]
 from msgspec import Meta, Struct
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from mtl_cli.aggregation.options import AGGREGATIONS
 from mtl_cli.backbones.options import BACKBONES, BackboneOption
@@ -175,6 +173,9 @@ def _choice(value: Any, group: str, key: str, folders: list[Path]) -> Any:
 
 def section(file: Path, *, resolve: bool = True) -> dict[str, Any]:
     """The dictionary that stands in a YAML file. Raises: ConfigError: it cannot be read, or holds none."""
+    from omegaconf import OmegaConf  # not at the top: a completion needs the tables, and is waited for
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         found = OmegaConf.to_container(OmegaConf.load(file), resolve=resolve)
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
@@ -284,12 +285,13 @@ def _metrics_agree(name: str, task: TaskOption) -> None:
 
 
 def _loss_agrees(name: str, task: TaskOption) -> None:
-    if not _fits(type(task.loss), tag(task)):
-        right = [loss for loss in LOSSES if _fits(LOSSES.struct(loss), tag(task))]
+    if not fits(type(task.loss), tag(task)):
+        right = [loss for loss in LOSSES if fits(LOSSES.struct(loss), tag(task))]
         raise ConfigError(
             f"tasks.{name}.loss.name={tag(task.loss)} does not fit {tag(task)}: take {' or '.join(right)}"
         )
 
 
-def _fits(loss: type[Struct], kind: str) -> bool:
+def fits(loss: type[Struct], kind: str) -> bool:
+    """Whether a loss is one of that kind of task."""
     return issubclass(loss, LossOption) and kind in loss.fits

@@ -127,6 +127,14 @@ def choices(group: str, folders: list[Path]) -> list[Choice]:
     return [_option(group, name, folders) for name in names(group, folders)]
 
 
+def line(group: str, name: str, folders: list[Path]) -> str:
+    """What is said about one option: by its struct, else by the first comment in its YAML."""
+    if group in TABLES and name in TABLES[group]:
+        return _documented(TABLES[group].struct(name))
+    file = _file(group, name, folders)
+    return _commented(file) if file else ""
+
+
 def _best(best: str) -> str:
     return "higher is better" if best == "max" else "lower is better"
 
@@ -154,7 +162,7 @@ def _option(group: str, name: str, folders: list[Path]) -> Choice:
     if told not in table:
         raise ConfigError(f"{file} says {table.tag_field}: {text(told)}: {nearest(text(told), list(table))}")
     struct = table.struct(told)
-    line = (struct.__doc__ or "").strip().splitlines()[0]
+    line = _documented(struct)
     return Choice(name, line if told == name else f"{told}, with other defaults. {line}", _keys(struct, defaults))
 
 
@@ -162,12 +170,19 @@ def _described(group: str, name: str, folders: list[Path]) -> Choice:
     """A YAML of several sections: its first comment and, of a task set, its tasks."""
     file = _file(group, name, folders)
     assert file is not None
-    comments = [line.lstrip("# ") for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    line = next((comment for comment in comments if not comment.startswith("@package")), "")
     tasks = section(file, resolve=False).get("tasks")
     entries = tasks.items() if isinstance(tasks, dict) else ()
     keys = [Key(f"tasks.{task}", text(entry.get("kind", "")), "", "") for task, entry in entries if entry]
-    return Choice(name, line, keys)
+    return Choice(name, _commented(file), keys)
+
+
+def _documented(struct: type[Struct]) -> str:
+    return (struct.__doc__ or "").strip().splitlines()[0]
+
+
+def _commented(file: Path) -> str:
+    comments = [line.lstrip("# ") for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    return next((comment for comment in comments if not comment.startswith("@package")), "")
 
 
 def _file(group: str, name: str, folders: list[Path]) -> Path | None:
@@ -189,12 +204,13 @@ def _keys(struct: type[Struct], defaults: dict[str, Any], only: list[str] | None
     hints = get_type_hints(struct, include_extras=True)
     fields = [field.encode_name for field in msgspec.structs.fields(struct)]
     return [
-        Key(name, _default(defaults.get(name, "???")), words(hints[name]), description(struct, name))
+        Key(name, default(defaults.get(name, "???")), words(hints[name]), description(struct, name))
         for name in (only or fields)
     ]
 
 
-def _default(value: Any) -> str:
+def default(value: Any) -> str:
+    """A default as a page shows it."""
     if value == "???":
         return "(to be given)"
     env = re.fullmatch(r"\$\{oc\.env:(\w+),(.+)\}", value) if isinstance(value, str) else None
