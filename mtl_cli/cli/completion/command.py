@@ -24,7 +24,7 @@ zsh: now, and for good by the same line in ~/.zshrc, below compinit
 or, with a folder of $fpath in place of ~/.zfunc:
   mtl completion zsh > ~/.zfunc/_mtl
 
-Then:
+Examples:
   mtl train sha<TAB>              sharing=
   mtl train sharing=<TAB>         hard, independent, ...
   mtl train tasks.<TAB>           the tasks of the task set

@@ -4,16 +4,18 @@ import subprocess
 import sys
 from itertools import zip_longest
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import pytest
+from msgspec import Meta
 
 from mtl_cli.__main__ import COMMANDS, main
 from mtl_cli.cli.arguments import CFG, FLAGS, VALUED
 from mtl_cli.cli.completion.answer import answer
 from mtl_cli.cli.folders import CONF
 from mtl_cli.commands import ls
-from mtl_cli.options import wrapped
+from mtl_cli.options import Option, Table, wrapped
 from mtl_cli.schema import ASKED, CHOICES, TABLES, section
 from mtl_cli.tasks.options import METRICS
 from tests.cli.calls import Mtl, edit
@@ -307,6 +309,22 @@ def test_a_folder_of_ones_own_adds_options_tasks_and_experiments(here: Path) -> 
     assert "backbone.channels=" in tab(f"{own}experiment=first backbone=cnn backbone.")
     assert tab(f"{own}task=pets data.parts.") == ["data.parts.photos=", "data.parts.photos."]
     assert {c.text: c.about for c in answer(["train", "-cd", "."], "task=p").candidates} == {"task=pets": "Cats."}
+
+
+class Smooth(Option, tag="smooth"):
+    """Another method's weights, smoothed."""
+
+    inner: Annotated[Option, Meta(description="the method", extra={"group": "aggregation"})]
+
+
+def test_what_a_method_wraps_is_a_choice_with_keys_of_its_own(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [(TABLES["aggregation"].struct(name), "nowhere:Nothing") for name in TABLES["aggregation"]]
+    monkeypatch.setitem(TABLES, "aggregation", Table("aggregation", *lines, (Smooth, "nowhere:Nothing")))
+    (here / "aggregation").mkdir()
+    (here / "aggregation" / "smooth.yaml").write_text("name: smooth\ninner: sum\n")
+    own = "train -cd . aggregation=smooth "
+    assert tab(f"{own}aggregation.inner=d") == ["aggregation.inner=db"]
+    assert "aggregation.inner.beta=" in tab(f"{own}aggregation.inner=db aggregation.inner.")
 
 
 def test_a_primary_of_ones_own_is_read(here: Path) -> None:
