@@ -33,7 +33,15 @@ def raw(inner: Any) -> dict[str, Any]:
     for group, name in (("backbone", "mlp"), ("sharing", "hard"), ("weighting", "fixed"), ("optimizer", "adamw"),
                         ("scheduler", "none"), ("device", "cpu")):  # fmt: skip
         found[group] = schema.section(CONF / group / f"{name}.yaml")
-    places = {"runs_dir": "r", "data_dir": "d", "cache_dir": None, "run_dir": None, "resume": None, "init_from": None}
+    places = {
+        "runs_dir": "r",
+        "data_dir": "d",
+        "cache_dir": None,
+        "run_dir": None,
+        "resume": None,
+        "init_from": None,
+        "plots": False,
+    }
     data = {"seed": 0, "limit": None, "validation": 0.1, "held_out": 0.1, "download": False, "statistics": "part"}
     task = OmegaConf.to_container(OmegaConf.load(CONF / "task" / "digits.yaml"))
     assert isinstance(task, dict)
