@@ -5,6 +5,7 @@ import sys
 COMMANDS = {
     "train": "train one model for several tasks; resume a run",
     "eval": "evaluate a run or a checkpoint on a split",
+    "export": "write a trained model, or some tasks of it, as a file that runs without mtl",
     "ls": "list what can be chosen, with defaults and ranges",
     "completion": "print a script that makes TAB complete all of this: bash, zsh",
 }
@@ -23,6 +24,7 @@ examples:
   mtl train -m aggregation=sum,pcgrad seed=0,1 one run for each combination
   mtl train resume=runs/digits/RUN             go on where a run stopped
   mtl eval checkpoint=runs/digits/RUN          its best checkpoint, on test
+  mtl export checkpoint=runs/digits/RUN export.format=onnx
   mtl ls sharing                               the strategies and their options
 
 options:

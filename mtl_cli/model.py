@@ -1,7 +1,7 @@
 """The model: sharing and heads."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,15 @@ class MultiTaskModel(nn.Module):
         """
         functorch_config.donated_buffer = False  # each task has a backward pass of its own over one graph
         self._in_training = torch.compile(self._features)
+
+    def ready(self, tasks: Sequence[str]) -> "MultiTaskModel":
+        """What is shipped for those tasks, made of this model's own modules: their heads, their parts' statistics."""
+        part_of = {task: part for task, part in self.part_of.items() if task in tasks}
+        heads = {task: cast(Head, self.heads[slot(task)]) for task in part_of}
+        model = MultiTaskModel(self.sharing.ready(list(part_of)), heads, part_of, per_part=False)
+        kept = {slot(part) for part in part_of.values()} & set(self.statistics)
+        model.statistics = nn.ModuleDict({part: self.statistics[part] for part in self.statistics if part in kept})
+        return model
 
     def heads_by_task(self) -> dict[str, nn.Module]:
         """Each task's head."""

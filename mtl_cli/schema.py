@@ -15,6 +15,7 @@ from mtl_cli.data.options import SOURCES, DataOptions
 from mtl_cli.options import ConfigError, Index, Option, Table, convert, nearest, shown, tag, text, wrapped
 from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.sharing.options import SHARINGS
+from mtl_cli.shipping.options import FORMATS, ExportOptions
 from mtl_cli.tasks.options import HEADS, KINDS, LOSSES, METRICS, LossOption, TaskOption
 from mtl_cli.training.options import (
     DEVICES,
@@ -30,23 +31,10 @@ from mtl_cli.weighting.options import WEIGHTINGS
 
 RESERVED = ("mean", "worst")
 NAME = re.compile(r"[\w-]+")
-TABLES: dict[str, Table] = {
-    table.group: table
-    for table in (
-        BACKBONES,
-        SHARINGS,
-        WEIGHTINGS,
-        AGGREGATIONS,
-        REGULARIZERS,
-        OPTIMIZERS,
-        SCHEDULERS,
-        DEVICES,
-        KINDS,
-        HEADS,
-        LOSSES,
-        SOURCES,
-    )
-}
+TABLES: dict[str, Table] = {table.group: table for table in (
+    BACKBONES, SHARINGS, WEIGHTINGS, AGGREGATIONS, REGULARIZERS, OPTIMIZERS, SCHEDULERS, DEVICES, KINDS, HEADS, LOSSES,
+    SOURCES, FORMATS,
+)}  # fmt: skip
 CHOICES = ("backbone", "sharing", "weighting", "aggregation", "optimizer", "scheduler", "device")
 BELOW = {
     "head": "tasks.NAME.head",
@@ -56,6 +44,7 @@ BELOW = {
     "source": "data.parts.NAME",
     "parts": "data.parts",
     "split": "eval.split",
+    "format": "export.format",
 }
 """Where a choice stands that is not made for the whole run."""
 
@@ -96,12 +85,14 @@ class EvalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     split: Annotated[Literal["train", "val", "test"], Meta(description="which samples to evaluate on")]
 
 
-ASKED: dict[str, type[Struct]] = {"eval": EvalOptions}
+ASKED: dict[str, type[Struct]] = {"eval": EvalOptions, "export": ExportOptions}
 """Of each command that starts from a checkpoint: the section of its own name beside the saved configuration."""
 
 
 def check(raw: dict[str, Any], folders: list[Path]) -> Config:
     """The typed configuration of a composed one; `folders` hold the YAMLs that lie beneath named entries.
+
+    Without folders the configuration is whole, as a run saves it: nothing is laid beneath.
 
     Raises: ConfigError: one line that names the key, the value and the nearest right one.
     """
@@ -129,6 +120,8 @@ def unknown(key: str, value: Any, raw: dict[str, Any]) -> str:
     line = f"{shown(key, value)} is not a key here"
     if key in BELOW:
         return f"{line}: did you mean {BELOW[key]}={text(value)}?"
+    if key in ASKED and key != "eval":
+        return f"{line}: it belongs to mtl {key}"
     if key in ("checkpoint", "eval"):
         return f"{line}: it belongs to mtl eval (to go on with a run: resume=, to start from its weights: init_from=)"
     inner = [f"{group}.{name}" for group, part in raw.items() if isinstance(part, Mapping) for name in part]
@@ -149,6 +142,8 @@ def beneath(value: Any, group: str, key: str, folders: list[Path]) -> dict[str, 
     name = entry[table.tag_field]
     if not isinstance(name, str) or name not in table:
         raise ConfigError(f"{key}.{table.tag_field}={text(name)} is not known: {nearest(text(name), list(table))}")
+    if not folders:
+        return entry
     for folder in folders:
         file = folder / group / f"{name}.yaml"
         if file.is_file():

@@ -14,7 +14,7 @@ from mtl_cli.cli.arguments import Override, typed
 from mtl_cli.cli.jobs import Call
 from mtl_cli.commands import ls
 from mtl_cli.options import ConfigError, nearest, shown, text
-from mtl_cli.schema import unknown
+from mtl_cli.schema import ASKED, BELOW, unknown
 
 MISTAKES = (ConfigError, HydraException, OmegaConfBaseException, yaml.YAMLError)
 """What a composition raises over something that the user wrote. Hydra also raises a bare ValueError."""
@@ -122,8 +122,8 @@ def _names(group: str, call: Call) -> list[str]:
 
 
 def _not_chosen_here(override: Override, call: Call) -> str:
-    if call.command == "eval":
-        return f"{override} cannot be chosen here: an evaluation takes it from its checkpoint"
+    if call.command in ASKED and override.key not in BELOW:
+        return f"{override} cannot be chosen here: mtl {call.command} takes it from the checkpoint"
     return unknown(override.key, override.value, {})
 
 

@@ -1,5 +1,6 @@
 """One job: a composed configuration is typed and checked, and only then is the command's code imported."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,11 +8,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mtl_cli import saved, schema
+from mtl_cli import asked, saved, schema
 from mtl_cli.cli import folders, plugins
 from mtl_cli.cli.arguments import Arguments, typed
 from mtl_cli.commands import ls
-from mtl_cli.options import ConfigError, convert, shown
+from mtl_cli.options import ConfigError, convert
 from mtl_cli.schema import Config
 from mtl_cli.session import Session
 
@@ -38,8 +39,8 @@ def run(call: Call, cfg: DictConfig) -> None:
     if call.command == "ls":
         plugins.load(named.pop("plugins"), call.arguments)
         ls.run(convert(named, ls.LsOptions, ""), folders.searched())
-    elif call.command == "eval":
-        _evaluate(cfg, named, call)
+    elif call.command in schema.ASKED:
+        _of_checkpoint(cfg, named, call)
     else:
         _train(cfg, named, call)
 
@@ -59,17 +60,13 @@ def _train(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
     train(config, session)
 
 
-def _evaluate(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
-    told = raw.pop("eval", None)
-    if not isinstance(told, dict):
-        raise ConfigError(f"{shown('eval', told)} should be a section with keys of its own: eval.split=test")
-    options = convert(told, schema.ASKED["eval"], "eval")
-    checkpoint = Path(raw.pop("checkpoint"))
+def _of_checkpoint(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
+    told, checkpoint = raw.pop(call.command, None), Path(raw.pop("checkpoint"))
     config = _checked(raw, call)
+    options = asked.of_checkpoint(call.command, told, config, folders.searched())
     session = _session(cfg, call)
-    from mtl_cli.commands.evaluate import run as evaluate  # not at the top: it imports torch
-
-    evaluate(config, options, checkpoint, session)
+    command = import_module(asked.MODULES[call.command])  # not at the top: it imports torch
+    command.run(config, options, checkpoint, session)
 
 
 def _checked(raw: dict[str, Any], call: Call) -> Config:

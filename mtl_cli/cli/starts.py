@@ -12,7 +12,7 @@ from mtl_cli.cli.arguments import SHORT, VALUED, Arguments, Override
 from mtl_cli.cli.jobs import Call
 from mtl_cli.cli.sweep import Traces
 from mtl_cli.options import ConfigError, text
-from mtl_cli.schema import CHOICES
+from mtl_cli.schema import ASKED, CHOICES
 
 PLACES = ("runs_dir", "cache_dir", "data_dir")
 GROUPS = (*CHOICES, "task", "trainer", "regularizer", "experiment")
@@ -36,8 +36,8 @@ def call(command: str, arguments: Arguments) -> Call:
     folders.added(arguments.options.get("--config-dir"))
     _one_place_each(command, arguments)
     resume = arguments.last("resume")
-    if command == "eval":
-        return _evaluation(arguments)
+    if command in ASKED:
+        return _of_checkpoint(command, arguments)
     if command == "train" and resume is not None and resume.plain is not None:
         return _resumption(resume.plain, arguments)
     return Call(command, command, arguments, arguments.typed)
@@ -62,21 +62,22 @@ def _one_place_each(command: str, arguments: Arguments) -> None:
             raise ConfigError(f"{told} does not go with --multirun: {way_out}")
     told = arguments.last("checkpoint")
     if told is not None and "," in str(told.plain) and not Path(str(told.plain)).exists():
-        raise ConfigError(f"{told} names several: evaluate one checkpoint at a time")
+        raise ConfigError(f"{told} names several: name one checkpoint at a time")
 
 
-def _evaluation(arguments: Arguments) -> Call:
+def _of_checkpoint(command: str, arguments: Arguments) -> Call:
     told = arguments.last("checkpoint")
     if told is None or told.plain is None:
         if not set(SHOWN) & set(arguments.options):
-            raise ConfigError("checkpoint=??? is missing: mtl eval checkpoint=RUN (a run's directory, or a checkpoint)")
+            way_out = f"mtl {command} checkpoint=RUN (a run's directory, or a checkpoint)"
+            raise ConfigError(f"checkpoint=??? is missing: {way_out}")
         _store({})
-        return Call("eval", "eval", arguments, arguments.typed)
+        return Call(command, command, arguments, arguments.typed)
     checkpoint = saved.locate(told.plain)
     raw = _anew(saved.load(checkpoint), told, arguments, run_dir=None, init_from=None)
     raw.pop("device", None)
     _store(raw)
-    return Call("eval", "eval", _replaced(arguments, "checkpoint", checkpoint), arguments.typed, raw)
+    return Call(command, command, _replaced(arguments, "checkpoint", checkpoint), arguments.typed, raw)
 
 
 def _resumption(value: str, arguments: Arguments) -> Call:

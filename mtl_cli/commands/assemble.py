@@ -65,7 +65,7 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     needs = (weighting_class.needs, aggregation_class.needs)
     data = build_data(config, any(n.heldout for n in needs), None if resumed is None else known_from(resumed.meta))
     _same_data(config, data, resumed)
-    model = build_model(config, data, fresh=resumed is None)
+    model = build_model(config, data.tasks, data.shape, fresh=resumed is None)
     place(model, device, config.trainer.memory_format)
     notes = _start_from(config, model)
     for task in data.tasks.values():

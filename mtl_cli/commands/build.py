@@ -53,7 +53,7 @@ def build_data(config: Config, heldout: bool, known: Known | None) -> Data:
     Raises: ConfigError: no data, or a target that does not fit it.
     """
     wanted: Wanted = BACKBONES.target(config.backbone).wants(config.backbone)
-    part_of = {name: task.part or next(iter(config.data.parts)) for name, task in config.tasks.items()}
+    part_of = parts_of(config)
     splits: dict[str, Split] = {"train": {}, "heldout": {}, "val": {}, "test": {}}
     classes: dict[str, tuple[str, ...]] = {}
     digests: dict[str, str] = {}
@@ -68,29 +68,42 @@ def build_data(config: Config, heldout: bool, known: Known | None) -> Data:
         _divide(config, part, PartData(loaded.train.inputs, train), its_classes, heldout, splits)
         splits["test"][part] = PartData(loaded.test.inputs, test)
     known = known or _read_off(config, splits["train"], classes, wanted)
-    tasks = {name: _task(config, name, known.fitted[name]) for name in config.tasks}
-    return Data(splits, tasks, part_of, known, _shape(splits["train"], known.preparations), digests)
+    shape = _shape(splits["train"], known.preparations)
+    return Data(splits, build_tasks(config, known), part_of, known, shape, digests)
 
 
-def build_model(config: Config, data: Data, fresh: bool = False) -> MultiTaskModel:
+def parts_of(config: Config) -> dict[str, str]:
+    """The part that each task reads."""
+    return {name: task.part or next(iter(config.data.parts)) for name, task in config.tasks.items()}
+
+
+def build_tasks(config: Config, known: Known) -> dict[str, Task]:
+    """The tasks in the order of the task set."""
+    return {name: _task(config, name, known.fitted[name]) for name in config.tasks}
+
+
+def build_model(
+    config: Config, tasks: Mapping[str, Task], shape: tuple[int, ...], fresh: bool = False
+) -> MultiTaskModel:
     """The model at its start: weights are a function of the seed; each head's of the seed and its task's name.
 
     Args:
         config: of the run.
-        data: whose samples it takes.
+        tasks: what to predict, in order.
+        shape: of one prepared sample; data is not needed.
         fresh: whether it begins a run, with what its backbone was pretrained to; else a checkpoint will be loaded.
     Raises: ConfigError: the backbone does not fit the data, or a head or strategy reads what it lacks.
     """
     torch.manual_seed(seed_of(config.seed, "backbone"))
-    factory = BackboneFactory(_backbone(config, data.shape, fresh))
+    factory = BackboneFactory(_backbone(config, shape, fresh))
     torch.manual_seed(seed_of(config.seed, "sharing"))
-    sharing: Sharing = SHARINGS.target(config.sharing)(config.sharing, factory, list(data.tasks))
+    sharing: Sharing = SHARINGS.target(config.sharing)(config.sharing, factory, list(tasks))
     heads: dict[str, Head] = {}
-    for name, task in data.tasks.items():
+    for name, task in tasks.items():
         torch.manual_seed(seed_of(config.seed, "head", name))
         option = task.option.head
         heads[name] = HEADS.target(option)(option, sharing.spec(name), task.width, f"tasks.{name}.head")
-    return MultiTaskModel(sharing, heads, data.part_of, config.data.statistics == "part")
+    return MultiTaskModel(sharing, heads, parts_of(config), config.data.statistics == "part")
 
 
 def _backbone(config: Config, shape: tuple[int, ...], fresh: bool) -> Backbone:

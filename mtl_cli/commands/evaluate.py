@@ -8,9 +8,9 @@ import torch
 
 from mtl_cli.commands import facts
 from mtl_cli.commands.build import build_data, build_model, known_from
+from mtl_cli.commands.restore import load, run_of
 from mtl_cli.data.loader import EvalLoader, resident
 from mtl_cli.evaluation import Score, evaluate
-from mtl_cli.options import ConfigError
 from mtl_cli.reporting.atomic import write_atomic
 from mtl_cli.reporting.log import spoken
 from mtl_cli.reporting.metric_log import finite
@@ -36,8 +36,8 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
     device: torch.device = DEVICES.target(config.device)(config.device)
     with spoken(sys.stdout):
         data = build_data(config, heldout=WEIGHTINGS.target(config.weighting).needs.heldout, known=known_from(meta))
-    model = build_model(config, data)
-    _load(model, folder)
+    model = build_model(config, data.tasks, data.shape)
+    load(model, folder)
     place(model, device, config.trainer.memory_format)
     for task in data.tasks.values():
         task.loss.to(device)
@@ -60,20 +60,13 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
         screen.close()
 
 
-def _load(model: torch.nn.Module, folder: Path) -> None:
-    try:
-        model.load_state_dict(checkpoint.load_weights(folder))
-    except RuntimeError:
-        raise ConfigError(f"checkpoint={folder} does not fit the model: leave out overrides of its parts") from None
-
-
 def _target(folder: Path, split: str, session: Session) -> Path:
     """In a sweep the job's folder; else the run's `eval`, or beside a checkpoint that was copied away."""
     name = f"{folder.name}-{split}.json"
     if session.job_dir is not None:
         return session.job_dir / name
-    run_dir = folder.parent.parent
-    if folder.parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():
+    run_dir = run_of(folder)
+    if run_dir is not None:
         (run_dir / "eval").mkdir(exist_ok=True)
         return run_dir / "eval" / name
     return folder.parent / name

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from mtl_cli.data.options import DataOptions
 from mtl_cli.options import ConfigError, description, nearest, text
 from mtl_cli.schema import CHOICES, TABLES, Config, section
+from mtl_cli.shipping.options import ExportOptions
 from mtl_cli.tasks.options import METRICS, TaskOption
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.words import words
@@ -30,6 +31,7 @@ GROUPS = {
     "loss": description(TaskOption, "loss"),
     "metrics": description(TaskOption, "metrics"),
     "source": "where a part of the data comes from",
+    "format": description(ExportOptions, "format"),
     "data": description(Config, "data"),
     "run": "what belongs to no group",
 }
@@ -42,6 +44,7 @@ USAGE = {
     "loss": "mtl train tasks.TASK.loss=NAME tasks.TASK.loss.KEY=VALUE",
     "metrics": "mtl train tasks.TASK.metrics=[NAME,...] tasks.TASK.primary=NAME",
     "source": "mtl train data.parts.PART=NAME data.parts.PART.KEY=VALUE",
+    "format": "mtl export checkpoint=RUN export.format=NAME",
     "data": "mtl train data.KEY=VALUE",
     "run": "mtl train KEY=VALUE",
     "task": "mtl train task=NAME",

@@ -38,6 +38,9 @@ class Sharing(nn.Module, ABC):
         """Parameters with a learning rate of their own."""
         return []
 
-    def ready(self) -> "Sharing":
-        """What is evaluated and shipped."""
+    def ready(self, tasks: Sequence[str]) -> "Sharing":  # a hook: most ship as they train
+        """What is shipped for those tasks: the same features in eval mode, batch norms under the same names.
+
+        What those tasks never read need not be taken out: that is done for every strategy alike.
+        """
         return self

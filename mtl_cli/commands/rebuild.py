@@ -1,0 +1,33 @@
+"""Weights alone and the metadata beside them, to a model again."""
+
+import json
+from collections.abc import Mapping
+
+import msgspec
+
+from mtl_cli.commands.build import build_model, build_tasks, known_from
+from mtl_cli.commands.restore import Restored
+from mtl_cli.schema import Config, check
+from mtl_cli.shipping.base import Recipe
+from mtl_cli.shipping.needed import needed
+from mtl_cli.shipping.shipped import Shipped
+
+
+def recipe(config: Config, restored: Restored) -> Recipe:
+    """How the restored model is built again; folders of this machine are left out of it."""
+    places = {"runs_dir": "runs", "data_dir": "data", "cache_dir": None, "run_dir": None, "init_from": None}
+    kept = {name: restored.meta[name] for name in ("shape", "fitted", "preparations")}
+    text = {
+        "config": json.dumps(msgspec.to_builtins(msgspec.structs.replace(config, **places))),
+        "meta": json.dumps(kept),
+    }
+    return Recipe(text, fresh)
+
+
+def fresh(metadata: Mapping[str, str]) -> Shipped:
+    """A model with fresh weights, from nothing but the metadata of a safetensors export."""
+    config, meta = check(json.loads(metadata["config"]), []), json.loads(metadata["meta"])
+    known, shape = known_from(meta), tuple(meta["shape"])
+    tasks = build_tasks(config, known)
+    model = needed(build_model(config, tasks, shape), list(json.loads(metadata["tasks"])), shape)
+    return Shipped(model, tasks, known.preparations, shape).eval()

@@ -1,0 +1,44 @@
+"""Options of the shipping room: what a model is written as, and which part of it."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from mtl_cli.options import Option, Table
+
+
+class FormatOption(Option):
+    """What every format has: the packages of the extra of its name that must be installed."""
+
+    packages: ClassVar[tuple[str, ...]] = ()
+
+
+class Pt2(FormatOption, tag="pt2"):
+    """A torch.export program: runs where torch is, without mtl; also what AOTInductor compiles."""
+
+
+class Onnx(FormatOption, tag="onnx"):
+    """An ONNX graph: runs in onnxruntime and many others, without torch."""
+
+    packages = ("onnx", "onnxscript", "onnxruntime")
+
+
+class Safetensors(FormatOption, tag="safetensors"):
+    """Weights only, with what mtl needs to build their model again."""
+
+
+FORMATS = Table(
+    "format",
+    (Pt2, "mtl_cli.shipping.pt2:Pt2Format"),
+    (Onnx, "mtl_cli.shipping.onnx:OnnxFormat"),
+    (Safetensors, "mtl_cli.shipping.safetensors:SafetensorsFormat"),
+)
+
+
+class ExportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `mtl export` is told beside the checkpoint's own configuration."""
+
+    format: Annotated[Option, Meta(description="what the model is written as")]
+    tasks: Annotated[
+        Annotated[list[str], Meta(min_length=1)] | None, Meta(description="the tasks to ship; null: all of them")
+    ]
