@@ -49,8 +49,9 @@ def run(config: Config, options: ExportOptions, given: Path, session: Session) -
         screen.note(f"{name}: {', '.join(tasks)}" + (f"; without {', '.join(left_out)}" if left_out else ""))
         with aside(final) as folder:
             verdict = _write(made, shipped, restored, folder / f"model{made.suffix}", session)
-        for line in _summary(verdict):
+        for line in _sizes(verdict):
             screen.command(line)
+        screen.note(_accuracy(verdict))
         screen.command(f"written: {quoted(final / verdict['file'])}")
     finally:
         screen.close()
@@ -90,14 +91,17 @@ def _write(made: Format, shipped: Shipped, restored: Restored, file: Path, sessi
     return verdict
 
 
-def _summary(verdict: dict[str, Any]) -> list[str]:
-    """Sizes beside the joint model's, and the largest error."""
-    rows = [("exported", verdict), ("joint checkpoint", verdict["joint"])]
-    worst = max((error, output) for output, by_rows in verdict["errors"].items() for error in by_rows.values())
-    batches = ", ".join(map(str, BATCHES[:-1]))
-    off = f"off by {worst[0]:.1e} at most ({worst[1]}), {verdict['tolerance']:.0e} allowed"
+def _sizes(verdict: dict[str, Any]) -> list[str]:
+    """Of the file, beside the joint model's."""
+    rows = (("exported", verdict), ("joint checkpoint", verdict["joint"]))
     return [
         f"{'':16} {'parameters':>14} {'bytes':>14}",
         *(f"{name:16} {size['parameters']:>14,} {size['bytes']:>14,}" for name, size in rows),
-        f"verified at batch {batches} and {BATCHES[-1]}: {off}",
     ]
+
+
+def _accuracy(verdict: dict[str, Any]) -> str:
+    """The largest error of all outputs and batches."""
+    error, name = max((error, name) for name, by_rows in verdict["errors"].items() for error in by_rows.values())
+    batches = f"{', '.join(map(str, BATCHES[:-1]))} and {BATCHES[-1]}"
+    return f"verified at batch {batches}: {name} is off by {error:.1e}, {verdict['tolerance']:.0e} is allowed"

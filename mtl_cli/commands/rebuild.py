@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -10,6 +11,8 @@ from mtl_cli.commands.restore import Restored
 from mtl_cli.schema import Config, check
 from mtl_cli.shipping.base import Recipe
 from mtl_cli.shipping.needed import needed
+from mtl_cli.shipping.options import Safetensors
+from mtl_cli.shipping.safetensors import SafetensorsFormat
 from mtl_cli.shipping.shipped import Shipped
 
 
@@ -31,3 +34,8 @@ def fresh(metadata: Mapping[str, str]) -> Shipped:
     tasks = build_tasks(config, known)
     model = needed(build_model(config, tasks, shape), list(json.loads(metadata["tasks"])), shape)
     return Shipped(model, tasks, known.preparations, shape).eval()
+
+
+def load(file: Path) -> Shipped:
+    """The model of a safetensors export, with its weights."""
+    return SafetensorsFormat(Safetensors(), Recipe({}, fresh)).load(file)

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from mtl_cli.options import JobError
-from mtl_cli.shipping.base import Answers, Format
+from mtl_cli.shipping.base import Format
 from mtl_cli.shipping.shipped import Shipped
 
 
@@ -24,7 +22,7 @@ class SafetensorsFormat(Format):
         weights = {name: tensor.contiguous() for name, tensor in shipped.model.state_dict().items()}
         save_file(weights, path, metadata={**metadata, **self.recipe.text})
 
-    def load(self, path: Path) -> Answers:
+    def load(self, path: Path) -> Shipped:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
         shipped = self.recipe.build(metadata)
@@ -32,10 +30,4 @@ class SafetensorsFormat(Format):
         if weights.keys() != shipped.model.state_dict().keys():
             raise JobError(f"{path} does not hold the weights of the model that its metadata describes")
         shipped.model.load_state_dict(weights, strict=False)  # batch norm asks for a count that evaluation never reads
-
-        def answer(inputs: Tensor) -> Mapping[str, Tensor]:
-            with torch.no_grad():
-                found: Mapping[str, Tensor] = shipped(inputs)
-            return found
-
-        return answer
+        return shipped

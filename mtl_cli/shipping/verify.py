@@ -46,7 +46,8 @@ def compare(live: Live, shipped: Shipped, answers: Answers) -> Errors:
     errors: Errors = {}
     for rows in BATCHES:
         raw = shipped.example(rows)
-        found = answers(unit_images(raw))
+        with torch.no_grad():
+            found = answers(unit_images(raw))
         for name, expected in live.answers(raw, list(shipped.tasks)).items():
             errors.setdefault(name, {})[str(rows)] = _error(expected, found.get(name))
     return errors

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from mtl_cli.__main__ import main
+from mtl_cli.asked import MODULES
 from mtl_cli.cli.folders import CONF
 from mtl_cli.schema import Config, check
 from mtl_cli.session import Session
@@ -36,21 +37,24 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """The jobs started so far; `mtl train` and `mtl eval` start stubs, which notes them here."""
+    """The jobs started so far; every command that computes starts a stub, which notes them here."""
     started: list[Job] = []
-    train, evaluate = ModuleType("mtl_cli.commands.train"), ModuleType("mtl_cli.commands.evaluate")
+    train = ModuleType("mtl_cli.commands.train")
 
     def run_train(config: Config, session: Session) -> None:
         started.append(Job(config, session))
         if session.job_dir is not None:
             (session.job_dir / "status.json").write_text("{}")
 
-    def run_evaluate(config: Config, options: Any, checkpoint: Path, session: Session) -> None:
+    def run_asked(config: Config, options: Any, checkpoint: Path, session: Session) -> None:
         started.append(Job(config, session, options, checkpoint))
 
-    vars(train)["run"], vars(evaluate)["run"] = run_train, run_evaluate
+    vars(train)["run"] = run_train
     monkeypatch.setitem(sys.modules, train.__name__, train)
-    monkeypatch.setitem(sys.modules, evaluate.__name__, evaluate)
+    for name in MODULES.values():
+        stub = ModuleType(name)
+        vars(stub)["run"] = run_asked
+        monkeypatch.setitem(sys.modules, name, stub)
     return started
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mtl_cli import saved
-from mtl_cli.options import ConfigError
+from mtl_cli import asked, saved
+from mtl_cli.options import ConfigError, tag
 from mtl_cli.training.options import Cpu
 from tests.cli.calls import Mtl, edit
 
@@ -65,6 +65,53 @@ def test_an_evaluation_answers_mistakes_in_one_line(mtl: Mtl, run_dir: Path, wor
     assert answer.code == 2
     assert answer.err.count("\n") == 1
     assert words[0] in answer.err
+
+
+def test_an_export_is_told_a_format_and_tasks_and_computes_on_the_cpu(mtl: Mtl, run_dir: Path) -> None:
+    answer = mtl("export", f"checkpoint={run_dir}", "export.format=onnx", "export.tasks=[slant,digit]")
+    assert (answer.code, answer.err) == (0, "")
+    job = answer.jobs[0]
+    assert (tag(job.options.format), job.options.tasks) == ("onnx", ["slant", "digit"])
+    assert (job.checkpoint, job.config.seed) == (run_dir / "checkpoints" / "step-1", 7)
+    assert tag(job.config.device) == "cpu"
+    sweep = mtl("export", "-m", f"checkpoint={run_dir}", "export.format=pt2,safetensors", "export.tasks=null,[digit]")
+    assert [(tag(job.options.format), job.options.tasks) for job in sweep.jobs] == [
+        (name, tasks) for name in ("pt2", "safetensors") for tasks in (None, ["digit"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("export.format=onx", "export.format=onx is not known: did you mean onnx?"),
+        ("export.format=3", "export.format=3 is not valid: expected a name"),
+        ("export.tasks=[digitt]", "export.tasks=[digitt] is no task of the checkpoint: did you mean digit?"),
+        ("export.tasks=digit", "export.tasks=digit should be a list: export.tasks=[digit]"),
+        ("export.tasks=[]", "export.tasks=[] is not valid"),
+        ("export.task=[digit]", "export.task=[digit] is not a key here: did you mean tasks?"),
+        ("export=onnx", "export.format=onnx"),
+        ("exprt.format=onnx", "exprt.format=onnx is not a key here: did you mean export?"),
+        ("format=onnx", "format=onnx is not a key here: did you mean export.format=onnx?"),
+        ("device=cuda", "device=cuda does not go with export"),
+        ("task=digits", "task=digits cannot be chosen here: mtl export takes it from the checkpoint"),
+    ],
+)
+def test_an_export_answers_mistakes_in_one_line(mtl: Mtl, run_dir: Path, word: str, says: str) -> None:
+    answer = mtl("export", f"checkpoint={run_dir}", word)
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+    assert says in answer.err
+    assert answer.jobs == []
+
+
+def test_a_missing_package_of_a_format_is_named_with_the_command_that_installs_it(
+    mtl: Mtl, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "find_spec", lambda name: None if "onnx" in name else object())
+    answer = mtl("export", f"checkpoint={run_dir}", "export.format=onnx")
+    assert answer.code == 2
+    assert answer.err == "mtl: export.format=onnx needs onnx, onnxscript, onnxruntime: pip install 'mtl-cli[onnx]'\n"
+    assert mtl("export", f"checkpoint={run_dir}").code == 0
 
 
 def test_a_resumed_run_goes_on_in_its_directory_with_its_configuration(mtl: Mtl, run_dir: Path) -> None:

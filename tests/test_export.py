@@ -1,0 +1,208 @@
+"""`mtl export`: from a checkpoint to one verified file, with the data out of reach."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_cli.__main__ import main
+from mtl_cli.commands import build, export, rebuild
+from mtl_cli.schema import TABLES
+from mtl_cli.shipping.options import FORMATS
+from mtl_cli.shipping.safetensors import SafetensorsFormat
+from tests.data.idx import idx
+
+SMALL = ["device=cpu", "device.threads=1", "trainer.batch_size=8", "trainer.max_steps=1", "backbone.channels=4",
+         "backbone.depth=2"]  # fmt: skip
+
+
+def trained(folder: Path, *words: str) -> Path:
+    assert main(["train", *SMALL, *words, f"run_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run for each sharing: digits with one task of each kind."""
+    root = tmp_path_factory.mktemp("runs")
+    return {name: trained(root / name, "data.limit=40", f"sharing={name}") for name in TABLES["sharing"]}
+
+
+@pytest.fixture
+def run(runs: dict[str, Path], tmp_path: Path) -> Path:
+    """A run of independent networks, to write into."""
+    return Path(shutil.copytree(runs["independent"], tmp_path / "run"))
+
+
+@pytest.fixture(autouse=True)
+def _no_data(monkeypatch: pytest.MonkeyPatch, runs: dict[str, Path]) -> None:
+    def unreadable(*_: Any) -> None:
+        raise AssertionError("an export should not read the data")
+
+    monkeypatch.setattr(build, "_load", unreadable)
+
+
+def verdict(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "verify.json").read_text())
+    return found
+
+
+def holds(folder: Path) -> dict[str, Any]:
+    """verify.json, with its promises kept: each output, each batch, within tolerance, and the file as it says."""
+    found = verdict(folder)
+    outputs = {"digit": ["logits", "probabilities"], "parity": ["logits", "probabilities"], "slant": ["value"]}
+    assert list(found["errors"]) == [f"{task}.{what}" for task in found["tasks"] for what in outputs[task]]
+    for by_rows in found["errors"].values():
+        assert list(by_rows) == ["1", "2", "7"]
+        assert all(0 <= error <= found["tolerance"] for error in by_rows.values())
+    assert sorted(path.name for path in folder.iterdir()) == sorted([found["file"], "verify.json"])
+    assert (folder / found["file"]).stat().st_size == found["bytes"]
+    return found
+
+
+def test_one_task_of_independent_networks_is_smaller_than_the_joint_file(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", f"checkpoint={run}"]) == 0
+    capsys.readouterr()
+    assert main(["export", f"checkpoint={run}", "export.tasks=[parity]"]) == 0
+    joint, one = holds(run / "export" / "pt2"), holds(run / "export" / "pt2-parity")
+    assert (joint["tasks"], one["tasks"]) == (["digit", "parity", "slant"], ["parity"])
+    assert one["bytes"] < joint["bytes"]
+    assert joint["parameters"] == joint["joint"]["parameters"] == one["joint"]["parameters"] > 2.9 * one["parameters"]
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert max(len(line) for line in out.splitlines() if "/" not in line) <= 80
+    said = " ".join(out.split())
+    assert f"exported {one['parameters']:,} {one['bytes']:,}" in said
+    assert f"joint checkpoint {one['joint']['parameters']:,} {one['joint']['bytes']:,}" in said
+    assert out.splitlines()[-1].endswith("export/pt2-parity/model.pt2")
+
+
+def test_the_onnx_of_hard_sharing_is_verified(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs["hard"]
+    assert main(["export", f"checkpoint={run}", "export.format=onnx", "export.tasks=[slant,digit]"]) == 0
+    found = holds(run / "export" / "onnx-digit-slant")
+    assert found["tolerance"] == 1e-4
+    assert set(found["versions"]) == {"mtl", "torch", "onnx", "onnxscript", "onnxruntime"}
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert len(out.splitlines()) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tasks", [None, "[slant]"])
+@pytest.mark.parametrize("sharing", list(TABLES["sharing"]))
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_every_sharing_is_exported_in_every_format(
+    runs: dict[str, Path], name: str, sharing: str, tasks: str | None
+) -> None:
+    words = [] if tasks is None else [f"export.tasks={tasks}"]
+    assert main(["export", f"checkpoint={runs[sharing]}", f"export.format={name}", *words]) == 0
+    holds(runs[sharing] / "export" / (name if tasks is None else f"{name}-slant"))
+
+
+def test_a_sweep_exports_each_and_leaves_nothing_else(run: Path, tmp_path: Path) -> None:
+    words = ["export.format=safetensors", "export.tasks=[digit],[parity,slant]"]
+    assert main(["export", "-m", f"checkpoint={run}", *words]) == 0
+    assert sorted(path.name for path in (run / "export").iterdir()) == [
+        "safetensors-digit",
+        "safetensors-parity-slant",
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_weights_are_rebuilt_from_their_own_file_alone(run: Path) -> None:
+    assert main(["export", f"checkpoint={run}", "export.format=safetensors", "export.tasks=[slant]"]) == 0
+    file = run / "export" / "safetensors-slant" / "model.safetensors"
+    text = file.read_bytes()
+    assert str(run.parent).encode() not in text
+    shutil.rmtree(run / "checkpoints")
+    shipped = rebuild.load(file)
+    with torch.no_grad():
+        assert list(shipped(torch.rand(3, 1, 8, 8))) == ["slant.value"]
+
+
+def test_a_checkpoint_that_was_copied_away_is_exported_beside_itself(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere" / "kept"
+    shutil.copytree(run / "checkpoints" / (run / "checkpoints" / "best").read_text(), folder)
+    assert main(["export", f"checkpoint={folder}", "export.format=safetensors"]) == 0
+    holds(folder.parent / "kept-export" / "safetensors")
+
+
+def test_a_spoiled_file_is_an_error_and_is_not_left_behind(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", f"checkpoint={run}", "export.format=safetensors"]
+    faithful = SafetensorsFormat.write
+
+    def spoiled(self: SafetensorsFormat, shipped: Any, *rest: Any) -> None:
+        with torch.no_grad():
+            for name, parameter in shipped.named_parameters():
+                parameter.add_(1e-3 if "task:slant" in name and name.endswith("weight") else 0.0)
+        faithful(self, shipped, *rest)
+
+    monkeypatch.setattr(SafetensorsFormat, "write", spoiled)
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("mtl: the exported slant.value differs from the model's by ")
+    assert err.count("\n") == 1
+    assert not (run / "export").exists()
+    monkeypatch.setattr(SafetensorsFormat, "write", faithful)
+    assert main(words) == 0
+    good = verdict(run / "export" / "safetensors")["sha256"]
+    monkeypatch.setattr(SafetensorsFormat, "write", spoiled)
+    assert main(words) == 1
+    assert holds(run / "export" / "safetensors")["sha256"] == good
+    assert export.digest(run / "export" / "safetensors" / "model.safetensors") == good
+
+
+def test_a_damaged_checkpoint_is_not_exported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = run / "checkpoints" / (run / "checkpoints" / "best").read_text() / "meta.json"
+    file.write_text(file.read_text() + " ")
+    assert main(["export", f"checkpoint={run}"]) == 2
+    assert "meta.json is not what manifest.json says" in capsys.readouterr().err
+    assert not (run / "export").exists()
+
+
+def test_a_failing_exporter_is_one_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any) -> None:
+        sys.stdout.write("a page of advice\n")
+        raise RuntimeError("\nno such operator\nand how to get it")
+
+    monkeypatch.setattr(SafetensorsFormat, "write", failing)
+    assert main(["export", f"checkpoint={run}", "export.format=safetensors"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "mtl: the model could not be exported: RuntimeError: no such operator\n"
+    assert "advice" not in out
+
+
+def test_two_parts_ship_with_the_normalisation_of_each_and_one_with_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    for variant, level in (("MNIST", 50), ("FashionMNIST", 200)):
+        raw = tmp_path / "data" / variant / "raw"
+        raw.mkdir(parents=True)
+        for part, count in (("train", 30), ("t10k", 10)):
+            pictures = np.random.default_rng(level).integers(0, level, (count, 28, 28))
+            idx(raw / f"{part}-images-idx3-ubyte", pictures)
+            idx(raw / f"{part}-labels-idx1-ubyte", np.arange(count) % 10)
+    run = trained(tmp_path / "run", "task=mnist_fashion", "data.parts.fashion.flip=false", f"data_dir={tmp_path}/data")
+    shutil.rmtree(tmp_path / "data")
+    for words in ([], ["export.tasks=[garment]"]):
+        assert main(["export", f"checkpoint={run}", "export.format=safetensors", *words]) == 0
+    names = ("safetensors", "safetensors-garment")
+    both, one = (rebuild.load(run / "export" / name / "model.safetensors") for name in names)
+    assert list(both.normalise) == ["task:mnist", "task:fashion"]
+    assert list(one.normalise) == list(one.model.statistics) == ["task:fashion"]
+    images = torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(both(images)["garment.logits"], one(images)["garment.logits"])
