@@ -28,6 +28,7 @@ from omegaconf import OmegaConf
 
 from mtl_cli import schema
 from mtl_cli.__main__ import main
+from mtl_cli.asked import MODULES
 from mtl_cli.schema import Config
 
 ROOT = Path(__file__).parents[1]
@@ -115,8 +116,8 @@ def stubs() -> Iterator[list[Config]]:
     """Within it jobs do nothing; the list has the configurations of those started."""
     started: list[Config] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("train", "evaluate"):
-            stub = ModuleType(f"mtl_cli.commands.{name}")
+        for name in ("mtl_cli.commands.train", *MODULES.values()):
+            stub = ModuleType(name)
             vars(stub)["run"] = lambda config, *_: started.append(config)
             patch.setitem(sys.modules, stub.__name__, stub)
         for table in schema.TABLES.values():
@@ -170,7 +171,7 @@ def test_a_command_line_of_a_page_is_right(
     out, err = capsys.readouterr()
     mistake = line.shown is not None and line.shown.startswith("mtl: ")
     assert (code, err) == ((2, line.shown) if mistake else (0, ""))
-    runs_jobs = words[0] in ("train", "eval") and not {"--help", "--cfg", "-c", "--info", "-i"} & set(words)
+    runs_jobs = words[0] in ("train", *MODULES) and not {"--help", "--cfg", "-c", "--info", "-i"} & set(words)
     assert bool(started) == (runs_jobs and not mistake)
     if words[0] == "ls" and line.shown is not None:
         for shown in line.shown.split("...\n"):
@@ -223,7 +224,11 @@ def test_the_readmes_session_is_what_a_run_prints(here: Path, capsys: pytest.Cap
 
 
 def test_every_option_stands_on_the_page_about_it() -> None:
-    where = {"methods.md": ("sharing", "weighting", "aggregation", "regularizer"), "data.md": ("source", "kind")}
+    where = {
+        "methods.md": ("sharing", "weighting", "aggregation", "regularizer"),
+        "data.md": ("source", "kind"),
+        "shipping.md": ("format",),
+    }
     for name, groups in where.items():
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         for group in groups:

@@ -1,7 +1,9 @@
 """`mtl export`: from a checkpoint to one verified file, with the data out of reach."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -206,3 +208,22 @@ def test_two_parts_ship_with_the_normalisation_of_each_and_one_with_its_own(
     images = torch.rand(3, 1, 28, 28)
     with torch.no_grad():
         assert torch.equal(both(images)["garment.logits"], one(images)["garment.logits"])
+
+
+def test_the_script_of_the_docs_loads_each_format_without_mtl(run: Path, tmp_path: Path) -> None:
+    for name in FORMATS:
+        assert main(["export", f"checkpoint={run}", f"export.format={name}"]) == 0
+    page = (Path(__file__).parents[1] / "docs" / "shipping.md").read_text()
+    script = page.partition("```python use_model.py\n")[2].partition("```")[0]
+    assert script.count("\n") == 10
+    assert "mtl_cli" not in script
+    script = script.replace("images = ", "numpy.random.seed(0); images = ")
+    (tmp_path / "use_model.py").write_text(script)
+    command = [sys.executable, "-P", str(tmp_path / "use_model.py"), str(run / "export")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    onnx, pt2, safetensors = done.stdout.splitlines()
+    assert onnx.removeprefix("onnx ") == pt2.removeprefix("pt2 ")
+    assert onnx.count("'") == 8
+    assert safetensors.endswith(" tensors of digit parity slant")
