@@ -122,8 +122,8 @@ def adapted(override: Override, *, sweep: bool) -> Override:
 
 
 def is_path(key: str) -> bool:
-    """Whether the value of `key` is a file or a folder."""
-    return key in PATHS or key.endswith(".path")
+    """Whether the value of `key` may be a file or a folder."""
+    return key in PATHS or key.endswith((".path", ".weights"))
 
 
 def typed(line: str) -> str:

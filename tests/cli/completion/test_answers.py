@@ -282,6 +282,8 @@ def test_a_source_s_path_is_looked_for_where_it_will_be(here: Path, monkeypatch:
     monkeypatch.setenv("MTL_DATA", str(here / "data"))
     (here / "data" / "photos").mkdir(parents=True)
     (here / "data" / "photos.zip").touch()
+    (here / "mine.pth").touch()
+    assert tab("train backbone=torchvision backbone.weights=m") == ["backbone.weights=mine.pth"]
     word = "data.parts.images.path=p"
     assert tab(f"train data.parts.images=image_folder {word}") == [f"{word}hotos/", f"{word}hotos.zip"]
 
