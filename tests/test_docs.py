@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from unittest import mock
 
 import msgspec
 import pytest
@@ -30,6 +31,7 @@ from mtl_cli import schema
 from mtl_cli.__main__ import main
 from mtl_cli.asked import MODULES
 from mtl_cli.schema import Config
+from mtl_cli.tasks.options import METRICS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
@@ -115,7 +117,7 @@ def changed(text: str, diff: str) -> str:
 def stubs() -> Iterator[list[Config]]:
     """Within it jobs do nothing; the list has the configurations of those started."""
     started: list[Config] = []
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, mock.patch.dict(METRICS):
         for name in ("mtl_cli.commands.train", *MODULES.values()):
             stub = ModuleType(name)
             vars(stub)["run"] = lambda config, *_: started.append(config)

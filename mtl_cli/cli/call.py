@@ -55,7 +55,19 @@ def run(command: str, words: list[str]) -> int:
 
 def _compose(call: Call, traces: sweep.Traces, outcomes: list[Outcome], *, wordy: bool) -> int:
     """Lets Hydra compose and run; words the mistakes that it finds."""
-    job = _job(call, outcomes, traces, wordy=wordy)
+    shown = call.arguments.options.get("--cfg")
+    if shown in ("job", "all") and call.command != "ls" and not call.only_check:
+        # what is shown is checked too, and after it: whoever looks for a mistake sees the configuration that has it
+        return _hydra(call, _unused, traces) or _compose(starts.to_check(call), traces, outcomes, wordy=wordy)
+    return _hydra(call, _job(call, outcomes, traces, wordy=wordy), traces) or sweep.code([o.code for o in outcomes])
+
+
+def _unused(_cfg: DictConfig) -> None:
+    """The job of a call that shows something: none."""
+
+
+def _hydra(call: Call, job: Callable[[DictConfig], None], traces: sweep.Traces) -> int:
+    """Calls Hydra once. Returns 2 where the configuration cannot be composed or shown."""
     try:
         with _command_line([f"mtl {call.command}", *starts.argv(call, traces)]), _quiet(call):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=call.primary)(job)()
@@ -63,7 +75,7 @@ def _compose(call: Call, traces: sweep.Traces, outcomes: list[Outcome], *, wordy
         return _fail(Outcome(2, worded(error, call)))
     except SystemExit as done:
         return 0 if done.code in (None, 0) else _no_package(call)
-    return sweep.code([outcome.code for outcome in outcomes])
+    return 0
 
 
 def _no_package(call: Call) -> int:

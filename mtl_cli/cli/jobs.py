@@ -22,6 +22,7 @@ class Call(NamedTuple):
 
     typed: the overrides as the user wrote them; `arguments` may say less, or paths in full.
     saved: the configuration of the run or checkpoint that it starts from.
+    only_check: it ends when the configuration is known to be right.
     """
 
     command: str
@@ -29,6 +30,7 @@ class Call(NamedTuple):
     arguments: Arguments
     typed: list[str]
     saved: dict[str, Any] | None = None
+    only_check: bool = False
 
 
 def run(call: Call, cfg: DictConfig) -> None:
@@ -54,6 +56,8 @@ def _train(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
         raise ConfigError(f"resume={config.resume} in a YAML has no effect: mtl train resume={config.resume}")
     elif config.init_from is not None:
         saved.locate(config.init_from, "init_from")
+    if call.only_check:
+        return
     session = _session(cfg, call)
     from mtl_cli.commands.train import run as train  # not at the top: it imports torch
 
@@ -64,6 +68,8 @@ def _of_checkpoint(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
     told, checkpoint = raw.pop(call.command, None), Path(raw.pop("checkpoint"))
     config = _checked(raw, call)
     options = asked.of_checkpoint(call.command, told, config, folders.searched())
+    if call.only_check:
+        return
     session = _session(cfg, call)
     command = import_module(asked.MODULES[call.command])  # not at the top: it imports torch
     command.run(config, options, checkpoint, session)

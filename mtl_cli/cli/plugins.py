@@ -1,6 +1,7 @@
 """A user's own methods: packages named on the command line, and nowhere else.
 
 A package defines TABLE_LINES: {group: [(struct, "module:Class"), ...]}, lines as in the rooms' tables.
+One that brings a kind of task says its metrics as well: {"metrics": {kind: {name: Metric(...)}}}.
 """
 
 from importlib import import_module
@@ -11,6 +12,7 @@ from msgspec import Struct
 from mtl_cli.cli.arguments import Arguments
 from mtl_cli.options import ConfigError, nearest, tag, text
 from mtl_cli.schema import TABLES
+from mtl_cli.tasks.options import METRICS, Metric
 
 
 def named(arguments: Arguments) -> list[str]:
@@ -34,7 +36,9 @@ def load(found: Any, arguments: Arguments) -> None:
     if isinstance(found, list):
         missing([str(package) for package in found], arguments, "a YAML")
     for package in named(arguments):
-        for group, lines in _lines(package).items():
+        lines_by_group = dict(_lines(package))
+        _add_metrics(package, lines_by_group.pop("metrics", {}))
+        for group, lines in lines_by_group.items():
             if group not in TABLES:
                 near = nearest(text(group), list(TABLES))
                 raise ConfigError(f"plugins=[{package}] adds to {text(group)}, which is no group: {near}")
@@ -53,12 +57,24 @@ def _lines(package: str) -> dict[str, list[Any]]:
     return lines
 
 
+def _add_metrics(package: str, found: Any) -> None:
+    for kind, metrics in found.items() if isinstance(found, dict) else [(text(found), None)]:
+        if not isinstance(metrics, dict) or not metrics or not all(isinstance(m, Metric) for m in metrics.values()):
+            raise ConfigError(f"plugins=[{package}] should give metrics as {{kind: {{name: Metric(...)}}}}")
+        if METRICS.setdefault(kind, metrics) is not metrics:
+            raise ConfigError(f"plugins=[{package}] adds metrics to {kind}, which has its own: choose another name")
+
+
 def _add(package: str, group: str, line: Any) -> None:
     match line:
         case (struct, str(target)) if isinstance(struct, type) and issubclass(struct, Struct):
             name = tag(struct)
         case _:
             raise ConfigError(f'plugins=[{package}] should give {group} pairs of (struct, "module:Class")')
+    if group == "kind" and name not in METRICS:
+        raise ConfigError(
+            f'plugins=[{package}] adds kind={name} without metrics: TABLE_LINES["metrics"]["{name}"] should say them'
+        )
     if name not in TABLES[group]:
         TABLES[group].add(struct, target)
     elif TABLES[group].struct(name) is not struct:

@@ -17,6 +17,7 @@ from mtl_cli.schema import ASKED, CHOICES
 PLACES = ("runs_dir", "cache_dir", "data_dir")
 GROUPS = (*CHOICES, "task", "trainer", "regularizer", "experiment")
 SHOWN = ("--help", "--hydra-help")
+SHOWING = ("--cfg", "--package", "--resolve")
 
 
 def worded(command: str, words: list[str]) -> list[str]:
@@ -46,6 +47,12 @@ def call(command: str, arguments: Arguments) -> Call:
 def argv(call: Call, traces: Traces) -> list[str]:
     """The command line for Hydra."""
     return [*entries.spelled_out(call).argv(), *traces.argv(call.command, call.arguments)]
+
+
+def to_check(call: Call) -> Call:
+    """The same without what only shows it."""
+    options = {name: value for name, value in call.arguments.options.items() if name not in SHOWING}
+    return call._replace(arguments=Arguments(options, call.arguments.overrides), only_check=True)
 
 
 def _one_place_each(command: str, arguments: Arguments) -> None:

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from mtl_cli.options import JobError, text
 from mtl_cli.reporting.atomic import write_atomic
 from mtl_cli.reporting.epoch_csv import EpochColumns
+
+CHANGED = "it was changed by hand: put it back, or start a new run from the weights (init_from=)"
 
 
 @final
@@ -52,13 +55,13 @@ class MetricLog:
     def cut(self, position: int) -> None:
         """Drops what was written after `position`, from both files.
 
-        Raises: ValueError: `position` is not one that `position()` gave for this file.
+        Raises: JobError: `position` is not one that `position()` gave for this file, which somebody changed.
         """
         size = self.path.stat().st_size
         if not 0 <= position <= size:
-            raise ValueError(f"{self.path} should hold {position} bytes. Found {size}.")
+            raise JobError(f"{self.path} should hold {position} bytes. Found {size}: {CHANGED}")
         if position != _whole_lines(self.path, position):
-            raise ValueError(f"{self.path} should end a line at byte {position}. Found the middle of one.")
+            raise JobError(f"{self.path} should end a line at byte {position}. Found the middle of one: {CHANGED}")
         os.truncate(self.path, position)
         rows = [self._columns.row(event) for event in read_events(self.path) if event["event"] == "epoch"]
         write_atomic(self.csv_path, self._columns.heading() + "".join(rows))
@@ -69,11 +72,18 @@ class MetricLog:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a metrics.jsonl, but for a last line that a kill cut short."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
+    """The events of a metrics.jsonl, but for a last line that a kill cut short.
+
+    Raises: JobError: a line is no event.
+    """
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if line.endswith(b"\n"):
+            try:
                 yield json.loads(line)
+            except ValueError:
+                raise JobError(
+                    f"{path}, line {number} should be JSON. Found {text(str(line[:30]))}: {CHANGED}"
+                ) from None
 
 
 def _whole_lines(path: Path, before: int | None = None) -> int:

@@ -1,10 +1,12 @@
 """A user's own package is imported when the command line names it, and never otherwise."""
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from mtl_cli.schema import TABLES
+from mtl_cli.tasks.options import METRICS
 from tests.cli.calls import Mtl
 
 PLUGIN = """
@@ -64,14 +66,57 @@ def test_a_saved_run_with_a_plugin_needs_it_on_the_command_line(mtl: Mtl, run_di
         ('{"weighting": [3]}', "pairs of (struct"),
         ('{"weighting": [(Fake, "x:y")]}', "weighting=uw, which is there"),
         ("3", "TABLE_LINES"),
+        ('{"kind": [(Fake, "x:y")]}', 'TABLE_LINES["metrics"]["uw"] should say them'),
+        ('{"metrics": {"odd": {"m": 3}}}', "metrics as {kind: {name: Metric"),
+        ('{"metrics": {"odd": {}}}', "metrics as {kind: {name: Metric"),
+        ('{"metrics": 3}', "metrics as {kind: {name: Metric"),
+        ('{"metrics": {"binary": {"m": Metric("max", True, False, "m")}}}', "binary, which has its own"),
     ],
 )
 def test_a_plugin_that_is_none_is_refused(mtl: Mtl, here: Path, lines: str, says: str) -> None:
     name = f"plugin_{abs(hash(lines))}"
     (here / f"{name}.py").write_text(
-        f'from mtl_cli.options import Option\nclass Fake(Option, tag="uw"):\n    "x"\nTABLE_LINES = {lines}\n'
+        "from mtl_cli.options import Option\nfrom mtl_cli.tasks.options import Metric\n"
+        f'class Fake(Option, tag="uw"):\n    "x"\nTABLE_LINES = {lines}\n'
     )
     answer = mtl("train", f"plugins=[{name}]")
     assert answer.code == 2
     assert answer.err.count("\n") == 1
     assert says in answer.err
+
+
+KIND = """
+from mtl_cli.tasks.options import LossOption, Metric, TaskOption
+
+class Count(TaskOption, tag="count"):
+    "A count."
+
+class Poisson(LossOption, tag="poisson"):
+    "Poisson."
+    fits = ("count",)
+
+TABLE_LINES = {
+    "kind": [(Count, "x:y")],
+    "loss": [(Poisson, "x:y")],
+    "metrics": {"count": {"mae": Metric("min", False, False, "mean absolute error"),
+                          "bias": Metric("min", False, False, "mean error")}},
+}
+"""
+
+
+def test_a_kind_of_ones_own_brings_its_metrics(mtl: Mtl, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for group in ("kind", "loss"):
+        monkeypatch.setattr(TABLES[group], "_lines", dict(TABLES[group]._lines))
+        (here / group).mkdir()
+    (here / "toy_kinds.py").write_text(KIND)
+    (here / "loss" / "poisson.yaml").write_text("name: poisson\n")
+    (here / "kind" / "count.yaml").write_text(
+        "kind: count\npart: null\ntarget: ???\nweight: 1.0\nhead: linear\nloss: poisson\nmetrics: [mae]\nprimary: mae\n"
+    )
+    words = ["plugins=[toy_kinds]", "-cd", ".", "+tasks.many={kind: count, target: slant}"]
+    with mock.patch.dict(METRICS):
+        for _ in range(2):
+            assert mtl("train", *words).jobs[0].config.tasks["many"].metrics == ["mae"]
+        wrong = mtl("train", *words, "tasks.many.metrics=[bais]")
+        assert (wrong.code, "did you mean bias?" in wrong.err) == (2, True)
+        assert "bias" in mtl("ls", "metrics", "plugins=[toy_kinds]", "-cd", ".").out

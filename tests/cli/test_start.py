@@ -86,6 +86,17 @@ def test_hydras_own_options_work_and_leave_nothing(mtl: Mtl, tmp_path: Path, wor
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("words", [["--cfg", "job"], ["--cfg=all", "-p", "trainer"], ["-c", "job", "--resolve"]])
+def test_a_configuration_that_is_shown_is_checked_after_it(mtl: Mtl, tmp_path: Path, words: list[str]) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    answer = mtl("train", "trainer.epochs=abc", *words)
+    assert (answer.code, answer.jobs) == (2, [])
+    assert "epochs: abc\n" in answer.out
+    assert answer.err == "mtl: trainer.epochs=abc is not valid: expected whole number at least 1\n"
+    assert mtl("train", "--cfg", "hydra", "trainer.epochs=abc").code == 0  # not what is shown
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_options_may_stand_after_overrides(mtl: Mtl) -> None:
     answer = mtl("train", "trainer.epochs=3", "--cfg", "job", "seed=4", "-p", "seed")
     assert answer.out == "4\n"

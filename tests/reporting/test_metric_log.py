@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtl_cli.options import JobError
 from mtl_cli.reporting.metric_log import MetricLog, read_events
 
 TASKS = {"digit": ["accuracy"], "slant": ["mae", "r2"]}
@@ -119,11 +120,17 @@ def test_a_position_that_was_never_given_is_refused_with_the_value_found(tmp_pat
     log = a_log(tmp_path)
     log.write(a_step(1))
     end = log.position()
-    with pytest.raises(ValueError, match=f"should hold {end + 1} bytes. Found {end}"):
+    with pytest.raises(JobError, match=f"should hold {end + 1} bytes. Found {end}: .*put it back, or start a new run"):
         log.cut(end + 1)
-    with pytest.raises(ValueError, match="Found the middle of one"):
+    with pytest.raises(JobError, match=r"Found the middle of one: .*put it back"):
         log.cut(end - 1)
     assert log.position() == end
+
+
+def test_a_line_that_somebody_broke_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"event": "step"}\n{"event": \xff\n')
+    with pytest.raises(JobError, match=r"metrics.jsonl, line 2 should be JSON. Found .*: .*put it back"):
+        a_log(tmp_path)
 
 
 def test_a_line_that_a_kill_cut_short_is_gone_before_the_next_one_is_written(tmp_path):
