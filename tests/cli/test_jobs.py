@@ -100,8 +100,8 @@ def test_a_task_can_be_added_and_left_out(mtl: Mtl) -> None:
 
 def test_a_users_folder_adds_options_and_primaries_below_the_packaged_ones(mtl: Mtl, here: Path) -> None:
     for name, text in {
-        "backbone/wide.yaml": "name: cnn\nchannels: 64\ndepth: 3\nnorm: batch\n",
-        "backbone/cnn.yaml": "name: cnn\nchannels: 1\ndepth: 1\nnorm: batch\n",
+        "backbone/wide.yaml": "name: cnn\nchannels: 64\ndepth: 3\nnorm: batch\nfreeze: null\n",
+        "backbone/cnn.yaml": "name: cnn\nchannels: 1\ndepth: 1\nnorm: batch\nfreeze: null\n",
         "mine.yaml": "defaults:\n  - train\n  - override backbone: wide\n  - _self_\nseed: 7\n",
     }.items():
         (here / name).parent.mkdir(exist_ok=True)
