@@ -1,7 +1,7 @@
 """Every key that a command takes, given what is chosen: from the primaries, the tables and the structs."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -9,10 +9,9 @@ from msgspec import Struct
 from mtl_cli.cli.completion.composed import Composed, laid
 from mtl_cli.commands import ls
 from mtl_cli.data.options import DataOptions
-from mtl_cli.options import description, wrapped
+from mtl_cli.options import Option, description, wrapped
 from mtl_cli.saved import may_differ
 from mtl_cli.schema import ASKED, CHOICES, TABLES, Config
-from mtl_cli.tasks.options import TaskOption
 from mtl_cli.training.options import TrainerOptions
 
 STARTS = ("resume", "init_from", "run_dir")
@@ -123,16 +122,20 @@ def _option(key: str, group: str, value: Any, all_: Composed) -> Iterator[Key]:
 def fields(key: str, struct: type[Struct], values: dict[str, Any], all_: Composed) -> Iterator[Key]:
     """The keys of a struct; a field that holds an option of a group is a choice with keys of its own."""
     hints = get_type_hints(struct, include_extras=True)
-    inner = wrapped(struct)
-    if issubclass(struct, TaskOption):
-        inner |= {"head": "head", "loss": "loss"}
+    inner = {**{name: name for name in hints if name in TABLES and _is_choice(hints[name])}, **wrapped(struct)}
     for field in msgspec.structs.fields(struct):
         name, value = field.encode_name, values.get(field.encode_name, msgspec.UNSET)
         line = description(struct, name)
         group = inner.get(name, "")
-        if group and isinstance(value, str | dict):
+        if group:
             chosen = value.get(TABLES[group].tag_field) if isinstance(value, dict) else value
             yield Key(f"{key}.{name}", line, group, default=chosen)
             yield from _option(f"{key}.{name}", group, value, all_)
         else:
-            yield Key(f"{key}.{name}", line, group, hints[name], value)
+            yield Key(f"{key}.{name}", line, hint=hints[name], default=value)
+
+
+def _is_choice(hint: Any) -> bool:
+    """Whether a field holds an option of the group of its name: a task's head, an export's format."""
+    bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return isinstance(bare, type) and issubclass(bare, Option)

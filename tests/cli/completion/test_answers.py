@@ -128,6 +128,7 @@ def test_tasks_are_those_of_the_task_set_and_of_the_line() -> None:
         ("train -c j", ["job"]),
         ("train -p tasks.s", ["tasks.slant"]),
         ("train seed=1 -m", ["-m"]),
+        ("export export.format=o", ["export.format=onnx"]),
         ("eval eval.split=v", ["eval.split=val"]),
         ("ls -m", []),
         # what a clumsy user types
@@ -255,6 +256,8 @@ def test_an_evaluation_is_offered_the_tasks_of_its_checkpoint(run_dir: Path) -> 
     edit(checkpoint, tasks={"mine": saved["tasks"]["digit"]})
     offered = answer(["eval", f"checkpoint={run_dir}"], "tasks.").candidates
     assert [c.text for c in offered] == ["tasks.mine."]
+    parts = answer(["export", f"checkpoint={run_dir}"], "export.tasks=").candidates
+    assert [c.text for c in parts] == ["export.tasks=[mine]"]
     assert "trainer.eval_batch_size=" in tab("eval trainer.")  # no checkpoint yet
 
 
