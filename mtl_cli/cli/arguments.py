@@ -1,6 +1,8 @@
 """A command line as Hydra's grammar needs it: options first, paths quoted, entries of dictionaries addable."""
 
+import difflib
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from mtl_cli.options import ConfigError, nearest
@@ -99,6 +101,8 @@ def override(word: str) -> Override:
     """One word of the command line. Raises: ConfigError: it is no override."""
     key, equals, value = word.partition("=")
     prefix = key[: len(key) - len(key.lstrip("+~"))]
+    if not equals and ("/" in word or (Path(word) / "checkpoints").is_dir()):
+        raise ConfigError(f"{word} is not an override: a path has a key before it, as in checkpoint={word}")
     if not re.match(r"[\w$][\w./@:$-]*$", key[len(prefix) :]):
         raise ConfigError(f"{word or repr(word)} is not an override: write KEY=VALUE")
     if not equals and prefix != "~":
@@ -158,12 +162,20 @@ def _option(word: str, rest: list[str]) -> tuple[str, str | None]:
     if name in FLAGS:
         return name, None
     if name not in VALUED:
-        raise ConfigError(f"{word} is not an option: {nearest(name, [*FLAGS, *VALUED, '--info', '--version'])}")
+        raise ConfigError(f"{word} is not an option: {_instead(name, value)}")
     if not equals:
         if not rest:
             raise ConfigError(f"{word} is missing its value: {word} {'job' if name == '--cfg' else 'VALUE'}")
         value = rest.pop(0)
     return name, _one_of(name, value, CFG) if name == "--cfg" else value
+
+
+def _instead(name: str, value: str) -> str:
+    """The way out of an unknown option: one that is spelled much like it, or the key that it most likely is."""
+    known = [*FLAGS, *VALUED, "--info", "--version"]
+    if not name.startswith("--") or difflib.get_close_matches(name, known, n=1, cutoff=0.7):
+        return nearest(name, known)
+    return f"keys have no dashes: {name.lstrip('-')}={value or 'VALUE'}"
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
