@@ -101,7 +101,7 @@ def override(word: str) -> Override:
     """One word of the command line. Raises: ConfigError: it is no override."""
     key, equals, value = word.partition("=")
     prefix = key[: len(key) - len(key.lstrip("+~"))]
-    if not equals and ("/" in word or (Path(word) / "checkpoints").is_dir()):
+    if not equals and prefix != "~" and ("/" in word or (Path(word) / "checkpoints").is_dir()):
         raise ConfigError(f"{word} is not an override: a path has a key before it, as in checkpoint={word}")
     if not re.match(r"[\w$][\w./@:$-]*$", key[len(prefix) :]):
         raise ConfigError(f"{word or repr(word)} is not an override: write KEY=VALUE")
