@@ -29,8 +29,8 @@ class OverlaySource(Source):
 
     In the mix of both sets, MNIST is the first and hence `left`: the first task of Lin et al.'s files, with which Shi
     et al. (Recon, ICLR 2023) and Liu et al. (CAGrad, NeurIPS 2021) work. Those hold 120,000 and 20,000 images; we
-    make as many as there are left ones. Sener and Koltun's images also have their contrast stretched to 0-255 one by
-    one, by the scipy of that time; ours keep the sets' own values.
+    make as many as there are left ones. The scipy of Sener and Koltun's time also stretched each canvas to 0-255,
+    which changes one in a hundred; ours keep the sets' own values.
 
     Raises: ConfigError: a set is missing or damaged, or `other_class` where there is no other class.
     """
