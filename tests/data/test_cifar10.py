@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+from mtl_cli.cli.folders import CONF
 from mtl_cli.data.base import Place
 from mtl_cli.data.cifar10 import BATCHES, CLASSES, LAYOUT, Cifar10Source
 from mtl_cli.data.options import Cifar10
@@ -154,3 +156,8 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"could not be fetched into .*\(no route to host\)") as caught:
         source(tmp_path, download=True).load()
     assert "\n" not in str(caught.value)
+
+
+def test_cifar_binary10_asks_for_each_class_against_the_rest():
+    tasks = OmegaConf.to_container(OmegaConf.load(CONF / "task" / "cifar_binary10.yaml"))["tasks"]
+    assert tasks == {name: {"kind": "binary", "target": {"from": "label", "is": name}} for name in CLASSES}
