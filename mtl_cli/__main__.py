@@ -6,6 +6,7 @@ COMMANDS = {
     "train": "train one model for several tasks; resume a run",
     "eval": "evaluate a run or a checkpoint on a split",
     "export": "write a trained model, or some tasks of it, as a file that runs without mtl",
+    "predict": "say what a trained model makes of images: CSV or JSON lines",
     "ls": "list what can be chosen, with defaults and ranges",
     "completion": "print a script that makes TAB complete all of this: bash, zsh",
 }
@@ -25,6 +26,7 @@ examples:
   mtl train resume=runs/digits/RUN             go on where a run stopped
   mtl eval checkpoint=runs/digits/RUN          its best checkpoint, on test
   mtl export checkpoint=runs/digits/RUN export.format=onnx
+  mtl predict checkpoint=runs/digits/RUN input=photos > rows.csv
   mtl ls sharing                               the strategies and their options
 
 options:

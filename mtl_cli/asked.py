@@ -1,27 +1,71 @@
 """What a command asks of a checkpoint, beside the checkpoint's own configuration. Imports no torch."""
 
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from mtl_cli.options import ConfigError, convert, nearest, shown, tag, text
 from mtl_cli.schema import ASKED, Config, beneath
-from mtl_cli.shipping.options import FORMATS, ExportOptions, FormatOption
+from mtl_cli.shipping.options import FORMATS, ExportOptions, FormatOption, PredictOptions
 
-MODULES = {"eval": "mtl_cli.commands.evaluate", "export": "mtl_cli.commands.export"}
+MODULES = {
+    "eval": "mtl_cli.commands.evaluate",
+    "export": "mtl_cli.commands.export",
+    "predict": "mtl_cli.commands.predict",
+}
 """Whose `run` answers."""
 
-EXAMPLES = {"eval": "eval.split=test", "export": "export.format=onnx"}
+KEYS = {"eval": ("eval",), "export": ("export",), "predict": ("predict", "input")}
+"""What stands in the composed configuration beside the checkpoint's own."""
+
+EXAMPLES = {"eval": "eval.split=test", "export": "export.format=onnx", "predict": "predict.format=jsonl"}
+STDIN = "-"
 
 
-def of_checkpoint(command: str, told: Any, config: Config, folders: list[Path]) -> Any:
-    """The typed section of that command. Raises: ConfigError: one line: the key, the value, the nearest right one."""
-    if not isinstance(told, dict):
+class Prediction(NamedTuple):
+    """What to predict: a file, a folder or STDIN; and how to say it."""
+
+    input: str
+    options: PredictOptions
+
+
+def of_checkpoint(command: str, told: dict[str, Any], config: Config, folders: list[Path]) -> Any:
+    """What that command is told, typed; `told` has its KEYS.
+
+    Raises: ConfigError: one line: the key, the value, the nearest right one.
+    """
+    section = told[command]
+    if not isinstance(section, dict):
         way_out = f"should be a section with keys of its own: {EXAMPLES[command]}"
-        raise ConfigError(f"{shown(command, told)} {way_out}")
-    return _export(told, config, folders) if command == "export" else convert(told, ASKED[command], command)
+        raise ConfigError(f"{shown(command, section)} {way_out}")
+    if command == "export":
+        return _export(section, config, folders)
+    options = convert(section, ASKED[command], command)
+    return _predict(told["input"], options) if command == "predict" else options
+
+
+def _predict(given: Any, options: PredictOptions) -> Prediction:
+    if given is None:
+        way_out = "mtl predict checkpoint=RUN input=FILE (or a folder of images, or - for paths on stdin)"
+        raise ConfigError(f"input=??? is missing: {way_out}")
+    if str(given) != STDIN and not Path(str(given)).expanduser().exists():
+        raise ConfigError(f"input={text(given)} is not there: {_beside(Path(str(given)))}")
+    if options.output is not None:
+        output = Path(options.output).expanduser()
+        if output.is_dir() or not output.parent.is_dir():
+            raise ConfigError(
+                f"predict.output={options.output} cannot be written: name a file in a folder that is there"
+            )
+    return Prediction(str(given), options)
+
+
+def _beside(path: Path) -> str:
+    near = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+    close = get_close_matches(path.name, near, n=1)
+    return f"did you mean {path.parent / close[0]}?" if close else "name an image, a folder of images, or -"
 
 
 def _export(told: dict[str, Any], config: Config, folders: list[Path]) -> ExportOptions:

@@ -15,7 +15,7 @@ from mtl_cli.data.options import SOURCES, DataOptions
 from mtl_cli.options import ConfigError, Index, Option, Table, convert, nearest, shown, tag, text, wrapped
 from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.sharing.options import SHARINGS
-from mtl_cli.shipping.options import FORMATS, ExportOptions
+from mtl_cli.shipping.options import FORMATS, ExportOptions, PredictOptions
 from mtl_cli.tasks.options import HEADS, KINDS, LOSSES, METRICS, LossOption, TaskOption
 from mtl_cli.training.options import (
     DEVICES,
@@ -85,7 +85,7 @@ class EvalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     split: Annotated[Literal["train", "val", "test"], Meta(description="which samples to evaluate on")]
 
 
-ASKED: dict[str, type[Struct]] = {"eval": EvalOptions, "export": ExportOptions}
+ASKED: dict[str, type[Struct]] = {"eval": EvalOptions, "export": ExportOptions, "predict": PredictOptions}
 """Of each command that starts from a checkpoint: the section of its own name beside the saved configuration."""
 
 

@@ -156,6 +156,7 @@ def run(here: Path, saved: str) -> Path:
     for pointer in ("best", "last"):
         (folder / "checkpoints" / pointer).write_text(checkpoint.name)
     shutil.copytree(checkpoint, here / "kept")
+    (here / "photos").mkdir()
     return folder
 
 

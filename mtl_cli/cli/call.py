@@ -106,6 +106,8 @@ def _job(call: Call, outcomes: list[Outcome], traces: sweep.Traces, *, wordy: bo
 def _outcome(call: Call, cfg: DictConfig, *, wordy: bool) -> Outcome:
     try:
         jobs.run(call, cfg)
+    except BrokenPipeError:  # `mtl predict | head`: the reader has enough
+        raise Interrupted(141) from None
     except JobError as error:
         return Outcome(1, str(error))
     except MISTAKES as error:

@@ -65,7 +65,8 @@ def _train(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
 
 
 def _of_checkpoint(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
-    told, checkpoint = raw.pop(call.command, None), Path(raw.pop("checkpoint"))
+    told = {key: raw.pop(key, None) for key in asked.KEYS[call.command]}
+    checkpoint = Path(raw.pop("checkpoint"))
     config = _checked(raw, call)
     options = asked.of_checkpoint(call.command, told, config, folders.searched())
     if call.only_check:

@@ -56,8 +56,8 @@ def to_check(call: Call) -> Call:
 
 
 def _one_place_each(command: str, arguments: Arguments) -> None:
-    if arguments.sweep and command == "ls":
-        raise ConfigError("--multirun has nothing to sweep in ls: leave it out")
+    if arguments.sweep and command in ("ls", "predict"):
+        raise ConfigError(f"--multirun has nothing to sweep in {command}: leave it out")
     if not arguments.sweep:
         return
     for key, way_out in (

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -29,16 +30,22 @@ Pixels = npt.NDArray[np.uint8]
 
 def decode(content: Archive, name: str, *, size: int | None, colour: bool) -> Pixels:
     """One image. Shape: (C, H, W). Raises ConfigError that names a broken one."""
-    mode = "RGB" if colour else "L"
+    square = None if size is None else (size, size)
     try:
-        with Image.open(BytesIO(content.read(name))) as file:
-            image = file if file.mode == mode else file.convert(mode)
-            if size is not None and image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BILINEAR)
-            pixels: Pixels = np.asarray(image)
+        return pixels(BytesIO(content.read(name)), size=square, colour=colour)
     except BROKEN as error:
         raise ConfigError(f"{content.path}: {name} cannot be read as an image ({error})") from None
-    return pixels.transpose(2, 0, 1) if colour else pixels[None]
+
+
+def pixels(file: Path | BytesIO, *, size: tuple[int, int] | None, colour: bool) -> Pixels:
+    """One image, resized to height and width where it has others. Shape: (C, H, W). Raises: one of BROKEN."""
+    mode = "RGB" if colour else "L"
+    with Image.open(file) as opened:
+        image = opened if opened.mode == mode else opened.convert(mode)
+        if size is not None and image.size != size[::-1]:
+            image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+        found: Pixels = np.asarray(image)
+    return found.transpose(2, 0, 1) if colour else found[None]
 
 
 def decode_all(content: Archive, names: Sequence[str], *, size: int | None, colour: bool) -> Tensor:

@@ -35,5 +35,5 @@ def _inputs(shipped: Shipped) -> dict[str, Any]:
     if len(shipped.shape) != 3:
         return told
     channels, height, width = shipped.shape
-    resize = {"height": height, "width": width, "interpolation": "bilinear"}
+    resize = {"height": height, "width": width, "interpolation": "bilinear", "antialias": True}
     return {**told, "range": [0, 1], "mode": "L" if channels == 1 else "RGB", "resize": resize}

@@ -1,6 +1,6 @@
 """Options of the shipping room: what a model is written as, and which part of it."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -42,3 +42,10 @@ class ExportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tasks: Annotated[
         Annotated[list[str], Meta(min_length=1)] | None, Meta(description="the tasks to ship; null: all of them")
     ]
+
+
+class PredictOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `mtl predict` is told beside the checkpoint's own configuration and its input."""
+
+    format: Annotated[Literal["csv", "jsonl"], Meta(description="csv: a row an image; jsonl: with every probability")]
+    output: Annotated[str | None, Meta(description="the file to write; null: the terminal, or a pipe")]

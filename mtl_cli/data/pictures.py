@@ -1,0 +1,62 @@
+"""Single images from anywhere, as a trained model takes them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from mtl_cli.data.archive import SUFFIXES
+from mtl_cli.data.images import BROKEN, pixels
+from mtl_cli.options import ConfigError
+
+
+def paths(given: str, stdin: str, lines: Iterable[str]) -> Iterable[Path]:
+    """The image that `given` names, those below a folder in sorted order, or those of `lines` where it is `stdin`.
+
+    Raises: ConfigError: the folder holds no image.
+    """
+    if given == stdin:
+        return (Path(line.rstrip("\r\n")) for line in lines if line.strip())
+    path = Path(given).expanduser()
+    if not path.is_dir():
+        return [path]
+    found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+    if not found:
+        raise ConfigError(f"input={given} holds no image: name a folder with files such as .png or .jpg below it")
+    return sorted(found)
+
+
+class UnreadableError(Exception):
+    """A file that is no image; its text is the one line that says so."""
+
+
+class Reader:
+    """Reads a file as training decoded it: in its mode, at its size.
+
+    Args:
+        shape: of the model's input, (C, H, W).
+        after: whether training resized decoded images on the device (a preparation has a size), in which way one of
+            any size is brought to the model's; else the decoder does.
+    Raises: ConfigError: the model takes no images of one or three channels.
+    """
+
+    def __init__(self, shape: tuple[int, ...], after: bool) -> None:
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            raise ConfigError(f"mtl predict reads images. Found a model of inputs of shape {shape}: export it instead")
+        self._colour = shape[0] == 3
+        self._size = (shape[1], shape[2])
+        self._after = after
+
+    def __call__(self, path: Path) -> Tensor:
+        """One image. Shapes: -> (C, H, W) float32 in [0, 255]. Raises: UnreadableError."""
+        try:
+            found = pixels(path, size=None if self._after else self._size, colour=self._colour)
+        except BROKEN as error:
+            reason = " ".join(str(error).split()).replace(f" '{path}'", "")
+            raise UnreadableError(f"{path} cannot be read as an image ({reason})") from None
+        image = torch.tensor(found, dtype=torch.float32)
+        if image.shape[1:] == self._size:
+            return image
+        return interpolate(image[None], self._size, mode="bilinear", antialias=True)[0]

@@ -1,0 +1,60 @@
+"""What a model says of images, a row each."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO, final
+
+from torch import Tensor
+
+from mtl_cli.reporting.metric_log import finite
+from mtl_cli.tasks.base import Task
+
+Row = dict[str, Any]
+"""path, <task>, and of a task with classes <task>.probability and <task>.probabilities by class."""
+
+
+def rows(paths: Sequence[str], answers: Mapping[str, Tensor], tasks: Mapping[str, Task]) -> list[Row]:
+    """A row for each image, in their order. Shapes: answers {name: (B, ...)}"""
+    columns: dict[str, list[Any]] = {"path": list(paths)}
+    for name, task in tasks.items():
+        classes = task.fitted.classes
+        if not classes:
+            columns[name] = [_short(value) for value in answers[f"{name}.value"].tolist()]
+            continue
+        by_row = answers[f"{name}.probabilities"].tolist()
+        best = [max(range(len(classes)), key=found.__getitem__) for found in by_row]
+        columns[name] = [classes[i] for i in best]
+        columns[f"{name}.probability"] = [_short(found[i]) for found, i in zip(by_row, best, strict=True)]
+        columns[f"{name}.probabilities"] = [
+            {c: _short(p) for c, p in zip(classes, found, strict=True)} for found in by_row
+        ]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+@final
+class Writer:
+    """Writes rows as they come: csv with a heading, without the probabilities of all classes; or JSON lines."""
+
+    def __init__(self, stream: TextIO, kind: str, tasks: Mapping[str, Task]) -> None:
+        self._stream = stream
+        names = ["path"]
+        for name, task in tasks.items():
+            names += [name, f"{name}.probability"] if task.fitted.classes else [name]
+        self._csv = None
+        if kind == "csv":
+            self._csv = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
+            self._csv.writeheader()
+
+    def write(self, found: Sequence[Row]) -> None:
+        """Writes these rows at once."""
+        if self._csv is not None:
+            self._csv.writerows(found)
+        else:
+            self._stream.writelines(json.dumps(finite(row), allow_nan=False) + "\n" for row in found)
+        self._stream.flush()
+
+
+def _short(number: float) -> float:
+    """The digits that float32 holds."""
+    return float(f"{number:.7g}")
