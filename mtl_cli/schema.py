@@ -104,11 +104,11 @@ def check(raw: dict[str, Any], folders: list[Path]) -> Config:
         typed[group] = _choice(_section(raw, group), group, group, folders)
     typed["regularizer"] = {
         name: _choice(value, "regularizer", f"regularizer.{name}", folders)
-        for name, value in _section(raw, "regularizer").items()
+        for name, value in _kept(_section(raw, "regularizer")).items()
     }
     typed["trainer"] = convert(_section(raw, "trainer"), TrainerOptions, "trainer")
     typed["data"] = _data(_section(raw, "data"), folders)
-    typed["tasks"] = _tasks(_section(raw, "tasks", "task"), folders)
+    typed["tasks"] = _tasks(_kept(_section(raw, "tasks", "task")), folders)
     config: Config = convert(typed, Config, "")
     _nameable(config)
     _agree(config)
@@ -187,8 +187,13 @@ def _section(raw: dict[str, Any], key: str, group: str = "") -> dict[str, Any]:
     return {str(k): v for k, v in value.items()}
 
 
+def _kept(entries: dict[str, Any]) -> dict[str, Any]:
+    """The entries but for those that are null: so a YAML leaves out what another one has."""
+    return {name: value for name, value in entries.items() if value is not None}
+
+
 def _data(raw: dict[str, Any], folders: list[Path]) -> DataOptions:
-    parts = _section({"data.parts": raw.get("parts")}, "data.parts", "source")
+    parts = _kept(_section({"data.parts": raw.get("parts")}, "data.parts", "source"))
     _named(parts, "data.parts", "name")
     typed = {}
     for name, value in parts.items():

@@ -15,7 +15,7 @@ Kind = Literal["map", "sequence", "vector"]
 class StageSpec(NamedTuple):
     """What a stage puts out: map (B, C, H, W), sequence (B, L, D) or vector (B, D).
 
-    `channels` is C or D; `stride` is the input's size over the output's (1 for a vector).
+    `channels` is C or D; `stride` is how many pixels of the input lie between two neighbours (1 for a vector).
     """
 
     name: str

@@ -32,6 +32,12 @@ class Resnet18Cifar(BackboneOption, tag="resnet18_cifar"):
     """ResNet-18 with a 3x3 stem and no first pooling, for images of about 32x32 (He 2016)."""
 
 
+class Lenet(BackboneOption, tag="lenet"):
+    """Two convolutions and a linear layer, for the digits of MultiMNIST (Sener and Koltun 2018)."""
+
+    dropout: Annotated[Share, Meta(description="share of channels dropped after the second convolution")]
+
+
 class Torchvision(BackboneOption, tag="torchvision"):
     """Any of torchvision's classification networks, cut into stages; its classifier gives way to the heads."""
 
@@ -50,6 +56,7 @@ BACKBONES = Table(
     "backbone",
     (Mlp, "mtl_cli.backbones.mlp:MlpBackbone"),
     (Cnn, "mtl_cli.backbones.cnn:CnnBackbone"),
+    (Lenet, "mtl_cli.backbones.lenet:LenetBackbone"),
     (Resnet18Cifar, "mtl_cli.backbones.resnet:Resnet18CifarBackbone"),
     (Torchvision, "mtl_cli.backbones.torchvision:TorchvisionBackbone"),
 )

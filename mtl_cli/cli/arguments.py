@@ -117,10 +117,13 @@ def adapted(override: Override, *, sweep: bool) -> Override:
 
     A path may hold `=`, spaces and anything else, so it is quoted. Below `tasks` and `data.parts` a YAML may leave
     out what the YAML of a name says, so such a key is added where it is not there; the typed check finds wrong ones.
+    An entry that is null is left out, as `~` says, which finds that there is none of that name.
     """
     prefix, key, value = override
     if value is None or prefix == "~":
         return override
+    if value == "null" and not prefix and re.fullmatch(r"(tasks|data\.parts|regularizer)\.[^.]+", key):
+        return Override("~", key, None)
     entry = re.match(r"tasks\.|data\.parts\.[^.]+\.", key)
     if entry and not prefix:
         prefix = "++"

@@ -98,6 +98,19 @@ def test_a_task_can_be_added_and_left_out(mtl: Mtl) -> None:
     assert list(mtl("train", *words).jobs[0].config.tasks) == ["digit", "slant", "lean"]
 
 
+def test_an_entry_that_is_null_is_left_out(mtl: Mtl, here: Path) -> None:
+    config = mtl("train", "tasks.parity=null", "regularizer=[l1,l2]", "regularizer.l2=null").jobs[0].config
+    assert (list(config.tasks), list(config.regularizer)) == (["digit", "slant"], ["l1"])
+    words = ["task=mnist_fashion", "tasks.garment=null", "data.parts.fashion=null"]
+    assert list(mtl("train", *words).jobs[0].config.data.parts) == ["mnist"]
+    (here / "experiment").mkdir()
+    text = "# @package _global_\ntasks:\n  slant: null\n  parity: null\n"
+    (here / "experiment" / "one.yaml").write_text(text)
+    config = mtl("train", "experiment=one", "--config-dir=.").jobs[0].config
+    assert list(config.tasks) == ["digit"]
+    assert mtl("train", "tasks.digit=null", "tasks.slant=null", "tasks.parity=null").err.startswith("mtl: tasks={} is")
+
+
 def test_a_users_folder_adds_options_and_primaries_below_the_packaged_ones(mtl: Mtl, here: Path) -> None:
     for name, text in {
         "backbone/wide.yaml": "name: cnn\nchannels: 64\ndepth: 3\nnorm: batch\nfreeze: null\n",
