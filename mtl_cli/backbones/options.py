@@ -4,13 +4,18 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from mtl_cli.options import Count, Option, Share, Table
+from mtl_cli.options import Count, Option, Share, Table, tag
 
 
 class BackboneOption(Option):
     """What every backbone has."""
 
     freeze: Annotated[str | None, Meta(description="this stage and all before it do not train; null: all train")]
+
+    @property
+    def label(self) -> str:
+        """What a run's header calls it."""
+        return tag(self)
 
 
 class Mlp(BackboneOption, tag="mlp"):
@@ -50,6 +55,11 @@ class Torchvision(BackboneOption, tag="torchvision"):
     gradient_checkpointing: Annotated[
         bool, Meta(description="compute each stage again in the backward pass: less memory, more time")
     ]
+
+    @property
+    def label(self) -> str:
+        """With the model's name."""
+        return f"{tag(self)} {self.model}"
 
 
 BACKBONES = Table(

@@ -1,6 +1,5 @@
 """Pretrained weights of torchvision's networks: by name, or from a file with the network's own keys."""
 
-import logging
 import pickle
 import re
 from pathlib import Path
@@ -16,7 +15,6 @@ from torchvision.models import WeightsEnum
 
 from mtl_cli.options import ConfigError, nearest
 
-LOG = logging.getLogger(__name__)
 FILES = (".pth", ".pt", ".safetensors")
 SHOWN = 3
 OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
@@ -94,8 +92,6 @@ def load(network: nn.Module, state: dict[str, Tensor], spare: tuple[str, ...], l
 def _fetched(found: WeightsEnum, name: str) -> dict[str, Tensor]:
     file = Path(urlparse(found.url).path).name
     place = Path(torch.hub.get_dir()) / "checkpoints" / file
-    if not place.is_file():
-        LOG.info("fetching %s, once, to %s", found.url, place)
     try:
         state: dict[str, Tensor] = found.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

@@ -67,7 +67,7 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     _same_data(config, data, resumed)
     model = build_model(config, data.tasks, data.shape, fresh=resumed is None)
     place(model, device, config.trainer.memory_format)
-    notes = _start_from(config, model)
+    notes = [*_frozen(config, model), *_start_from(config, model)]
     for task in data.tasks.values():
         task.loss.to(device)
     weighting = weighting_class(config.weighting, data.tasks).to(device)
@@ -146,6 +146,14 @@ def _same_data(config: Config, data: Data, resumed: Resumed | None) -> None:
                 f"data_dir={config.data_dir} holds other data for {part} than the run was trained on: put it back, or "
                 "start a new run with init_from="
             )
+
+
+def _frozen(config: Config, model: MultiTaskModel) -> list[str]:
+    if config.backbone.freeze is None:
+        return []
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    every = sum(p.numel() for p in model.parameters())
+    return [f"backbone.freeze={config.backbone.freeze}: {frozen:,} of {every:,} parameters do not train"]
 
 
 def _start_from(config: Config, model: MultiTaskModel) -> list[str]:

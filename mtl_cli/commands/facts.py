@@ -26,13 +26,14 @@ def header(
     command: str, config: Config, data: Data, model: MultiTaskModel, used: Usage, device: torch.device, run_dir: Path
 ) -> Header:
     """The head of a run."""
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     own = {task: sum(sizes[name] for name in names) for task, names in used.own.items()}
     labels = {
         task: int(labelled(t).sum()) for part in data.splits["train"].values() for task, t in part.targets.items()
     }
     chosen = msgspec.structs.asdict(config)
     choices = {group: str(chosen[group].__struct_config__.tag) for group in CHOICES if group != "device"}
+    choices["backbone"] = config.backbone.label
     if config.regularizer:
         choices["regularizer"] = "+".join(config.regularizer)
     return Header(

@@ -67,7 +67,7 @@ MISTAKES = [
     ("train +sed=1", "sed=1", "did you mean seed?"),
     ("train trainer.epochs.x=1", "trainer.epochs.x=1", "trainer.epochs has no keys"),
     ("train ~tasks.nope", "~tasks.nope", "not there"),
-    ("train tasks.nope=null", "~tasks.nope", "not there"),
+    ("train tasks.nope=null", "tasks.nope=null", "not there"),
     ("train tasks.digit.wight=2", "tasks.digit.wight=2", "did you mean weight?"),
     ("train tasks.digitt.weight=2", "tasks.digitt.weight=2", "did you mean digit?"),
     ("train tasks.digit.head=mpl", "tasks.digit.head.name=mpl", "did you mean mlp?"),
