@@ -52,7 +52,7 @@ def build_data(config: Config, heldout: bool, known: Known | None) -> Data:
 
     Raises: ConfigError: no data, or a target that does not fit it.
     """
-    wanted: Wanted = BACKBONES.target(config.backbone).wants(config.backbone)
+    wanted = Wanted() if known else BACKBONES.target(config.backbone).wants(config.backbone)
     part_of = parts_of(config)
     splits: dict[str, Split] = {"train": {}, "heldout": {}, "val": {}, "test": {}}
     classes: dict[str, tuple[str, ...]] = {}

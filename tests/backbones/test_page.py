@@ -1,4 +1,4 @@
-"""docs/backbones.md lists what each family's stages are; `python -m tests.backbones.test_page` prints the table anew."""
+"""docs/backbones.md shows each family's stages; `python -m tests.backbones.test_page` prints the table anew."""
 
 import sys
 from pathlib import Path
