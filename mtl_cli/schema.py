@@ -66,6 +66,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     resume: Annotated[str | None, Meta(description="a run to go on with")]
     init_from: Annotated[str | None, Meta(description="a checkpoint to start the weights from")]
     plots: Annotated[bool, Meta(description="pictures at the end and on Ctrl-C")]
+    tensorboard: Annotated[
+        bool | Literal["auto"], Meta(description="scalars for TensorBoard; auto: where it is installed")
+    ]
     data: Annotated[DataOptions, Meta(description="how data is found and split")]
     tasks: Annotated[dict[str, TaskOption], Meta(description="what to predict")]
     backbone: Annotated[BackboneOption, Meta(description="input to stages of features")]

@@ -1,23 +1,15 @@
 """The pictures of a run: gathers what they show. matplotlib is imported only where they are drawn."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
+from mtl_cli.commands import scenes
 from mtl_cli.commands.assemble import Built
-from mtl_cli.commands.facts import calibration_error
-from mtl_cli.evaluation import Score, evaluate
-from mtl_cli.reporting.metric_log import read_events
-from mtl_cli.reporting.plots.scene import Classed, Measured, Metric, Scene, TaskScene
-from mtl_cli.reporting.wording import number
+from mtl_cli.commands.scenes import BySplit
+from mtl_cli.evaluation import evaluate
+from mtl_cli.reporting.plots.scene import Scene
 from mtl_cli.schema import Config
-from mtl_cli.tasks.base import Task
-from mtl_cli.tasks.options import METRICS
-from mtl_cli.tasks.options import Metric as MetricFacts
 
-Scores = Mapping[str, Score]
-"""By task, of one split."""
-BySplit = Mapping[str, Scores]
 FOLDER = "plots"
 
 
@@ -33,7 +25,7 @@ def of_the_best(
     """
     if not config.plots:
         return ()
-    return _draw(run_dir, lambda: _scene(config, built, run_dir, "test", epoch, scores), note)
+    return _draw(run_dir, lambda: scenes.scene(config.task, built, run_dir, "test", epoch, scores), note)
 
 
 def of_the_moment(config: Config, built: Built, run_dir: Path, epoch: int, note: Callable[[str], None]) -> None:
@@ -43,7 +35,7 @@ def of_the_moment(config: Config, built: Built, run_dir: Path, epoch: int, note:
 
     def scene() -> Scene:
         scores = {"val": evaluate(built.average.model, built.data.tasks, built.loaders.val)}
-        return _scene(config, built, run_dir, "val", epoch, scores)
+        return scenes.scene(config.task, built, run_dir, "val", epoch, scores)
 
     note(f"drawing {run_dir / FOLDER} from val (Ctrl-C again leaves at once)")
     _draw(run_dir, scene, note)
@@ -63,37 +55,3 @@ def _draw(run_dir: Path, scene: Callable[[], Scene], note: Callable[[str], None]
     except Exception as error:  # noqa: BLE001  # odd data, a full disk, a broken matplotlib: the run is done
         failed("*", error)
         return ()
-
-
-def _scene(config: Config, built: Built, run_dir: Path, split: str, epoch: int, scores: BySplit) -> Scene:
-    tasks = built.data.tasks
-    events = tuple(event for event in read_events(run_dir / "metrics.jsonl") if event["event"] == "epoch")
-    scenes = tuple(_task(task, scores[split][name], scores["val"][name]) for name, task in tasks.items())
-    return Scene(config.task, split, epoch, scenes, events, ())
-
-
-def _task(task: Task, score: Score, val: Score) -> TaskScene:
-    facts = METRICS[str(task.option.__struct_config__.tag)]
-    primary = task.option.primary
-    names = [primary, *(name for name in task.option.metrics if name != primary)]
-    metrics = tuple(Metric(name, _scale(facts[name]), val.constants[name]) for name in names)
-    return TaskScene(task.name, metrics, f"{primary} {number(score.metrics[primary])}", _answers(task, score), ())
-
-
-def _scale(facts: MetricFacts) -> Literal["share", "skill", "unit"]:
-    if facts.bounded:
-        return "share"
-    return "skill" if facts.skill else "unit"
-
-
-def _answers(task: Task, score: Score) -> Classed | Measured | None:
-    if score.answers is None:
-        return None
-    found = task.readout(score.answers.outputs)
-    targets = score.answers.targets
-    if task.fitted.classes:
-        error = calibration_error(task, score)
-        assert error is not None
-        probabilities = found["probabilities"].double().numpy()
-        return Classed(task.fitted.classes, targets.long().numpy(), probabilities, error)
-    return Measured(targets.double().numpy(), found["value"].double().numpy())

@@ -11,8 +11,10 @@ import msgspec
 from mtl_cli import __version__
 from mtl_cli.commands import facts, pictures, rundir
 from mtl_cli.commands.assemble import Built, Resumed, assemble
+from mtl_cli.commands.scenes import BySplit
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError, Interrupted, JobError
+from mtl_cli.reporting import tensorboard
 from mtl_cli.reporting.log import RunLog, spoken
 from mtl_cli.reporting.metric_log import MetricLog
 from mtl_cli.reporting.records import Header, Report
@@ -47,6 +49,7 @@ def run(config: Config, session: Session) -> None:
 
     Raises: ConfigError: before anything is written. Interrupted: saved on a signal. JobError: logged in the run.
     """
+    tensorboard.wanted(config.tensorboard)
     run_dir = rundir.choose(config, session)
     resumed = _resumed(run_dir) if config.resume is not None else None
     with spoken(sys.stdout):
@@ -90,6 +93,8 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, sto
     loop = _loop(job, progress, Watch(screen, status, _primary(built), job.config.trainer))
     if job.resumed is not None:
         _restore(loop, built, job.resumed, progress)
+    if tensorboard.wanted(job.config.tensorboard):
+        loop.log.follow(tensorboard.EventFile(job.run_dir, progress.step))
     header = facts.header("train", job.config, built.data, built.model, built.used, built.device, job.run_dir)
     screen.header(header)
     for line in (*built.notes, *_notes(job, progress)):
@@ -125,7 +130,7 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
     )
 
 
-def _report(job: Job, progress: Progress, header: Header, scores: pictures.BySplit, drawn: tuple[str, ...]) -> Report:
+def _report(job: Job, progress: Progress, header: Header, scores: BySplit, drawn: tuple[str, ...]) -> Report:
     assert progress.best is not None
     tasks = job.built.data.tasks
     return Report(

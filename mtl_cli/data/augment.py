@@ -36,6 +36,15 @@ def prepare(raw: Tensor, preparation: Preparation) -> Tensor:
     return raw.to(torch.float32, copy=True).sub_(mean).div_(std)
 
 
+def restored(inputs: Tensor, preparation: Preparation) -> Tensor:
+    """Images that a model was given, as they can be looked at: the inverse of `prepare`, to the byte.
+
+    Shapes: inputs (B, C, H, W) float32 -> the same shape, uint8
+    """
+    mean, std = _scale(preparation, inputs.ndim, inputs.device)
+    return (inputs * std + mean).round_().clamp_(0, 255).to(torch.uint8)
+
+
 def augmented(raw: Tensor, preparation: Preparation, index: Tensor, seed: int, epoch: int) -> Tensor:
     """The model's inputs in training: each image cropped and flipped by its own draws, then prepared.
 

@@ -10,6 +10,7 @@ from typing import Any, final
 from mtl_cli.options import JobError, text
 from mtl_cli.reporting.atomic import write_atomic
 from mtl_cli.reporting.epoch_csv import EpochColumns
+from mtl_cli.reporting.tensorboard import EventFile
 
 CHANGED = "it was changed by hand: put it back, or start a new run from the weights (init_from=)"
 
@@ -31,7 +32,12 @@ class MetricLog:
         self.csv_path = run_dir / "metrics.csv"
         self._columns = EpochColumns(tasks, penalties)
         self._file = self.path.open("ab")
+        self._followers: list[EventFile] = []
         self.cut(_whole_lines(self.path))
+
+    def follow(self, follower: EventFile) -> None:
+        """From now on `follower` gets each event too; it is flushed and closed with this."""
+        self._followers.append(follower)
 
     def write(self, event: Mapping[str, Any]) -> None:
         """Appends one event; numbers that are not finite become null.
@@ -45,11 +51,15 @@ class MetricLog:
         if row is not None:
             with self.csv_path.open("a", encoding="utf-8", newline="") as file:
                 file.write(row)
+        for follower in self._followers:
+            follower.write(clean)
 
     def position(self) -> int:
         """The size of metrics.jsonl in bytes, all of it on the disk: what a checkpoint keeps for `cut`."""
         self._file.flush()
         os.fsync(self._file.fileno())
+        for follower in self._followers:
+            follower.flush()
         return self.path.stat().st_size
 
     def cut(self, position: int) -> None:
@@ -69,6 +79,8 @@ class MetricLog:
     def close(self) -> None:
         """Closes the file; both stay."""
         self._file.close()
+        for follower in self._followers:
+            follower.close()
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from mtl_cli.__main__ import main
 from mtl_cli.reporting.plots import draw as drawing
-from mtl_cli.reporting.plots.scene import Scene
+from mtl_cli.reporting.plots.scene import Classed, Scene
 from mtl_cli.training.engine import Engine
 from tests.training.killing import TINY, Counter, train
 
@@ -30,6 +32,10 @@ def scenes() -> Iterator[list[Scene]]:
         yield seen
 
 
+EVERY = (
+    "curves", "confusion-digit", "confusion-parity", "calibration-digit", "calibration-parity", "predicted-slant",
+    "worst-digit", "worst-parity", "worst-slant", "inputs-images",
+)  # fmt: skip
 WORDS = [*TINY, "trainer.epochs=2", "plots=true"]
 
 
@@ -53,7 +59,7 @@ def test_a_run_leaves_the_pictures_that_its_report_shows(finished: Path) -> None
     drawn = sorted(file.name for file in (finished / "plots").iterdir())
     report = (finished / "report.md").read_text()
     assert drawn == sorted(line[line.index("(plots/") + 7 : -1] for line in report.splitlines() if line[:2] == "![")
-    assert {"curves.png", "confusion-digit.png", "confusion-parity.png"} <= set(drawn)
+    assert set(drawn) == {f"{name}.png" for name in EVERY}
     assert all((finished / "plots" / name).read_bytes()[:4] == b"\x89PNG" for name in drawn)
 
 
@@ -68,6 +74,38 @@ def test_at_the_end_it_is_the_best_epoch_on_test(tmp_path: Path) -> None:
     assert digit is not None
     right = (digit.probabilities.argmax(1) == digit.targets).mean()  # type: ignore[union-attr]  # the first has classes
     assert right == pytest.approx(final["test"]["digit"]["accuracy"])
+    the_worst_are_the_worst(scene)
+    the_inputs_are_labelled(scene)
+
+
+def digits() -> dict[bytes, int]:
+    """Which digit each raw image is."""
+    bunch = load_digits()
+    images = (bunch.images * (255 / 16)).round().astype(np.uint8)
+    return {image.tobytes(): int(digit) for image, digit in zip(images, bunch.target, strict=True)}
+
+
+def the_worst_are_the_worst(scene: Scene) -> None:
+    """By the probability of the true class; each beside an image of its class."""
+    answers, worst = scene.tasks[0].answers, scene.tasks[0].worst
+    assert isinstance(answers, Classed)
+    order = np.argsort(answers.probabilities[np.arange(len(answers.targets)), answers.targets])[:16]
+    shown = [(sample.lines[0].text.split()[0], sample.lines[1].text.split()[1]) for sample in worst]
+    said = answers.probabilities.argmax(1)
+    assert shown == [(answers.classes[answers.targets[row]], answers.classes[said[row]]) for row in order]
+    assert [sample.lines[1].wrong for sample in worst] == [said[row] != answers.targets[row] for row in order]
+    raw = digits()
+    assert [raw[sample.image.tobytes()] for sample in worst] == [int(first) for first, _ in shown]
+
+
+def the_inputs_are_labelled(scene: Scene) -> None:
+    """The digits are not augmented, so that each is found among the raw ones."""
+    (grid,) = scene.grids
+    raw = digits()
+    for sample in grid.samples:
+        digit = raw[sample.image.tobytes()]
+        assert sample.lines[0].text == f"digit: {digit}"
+        assert sample.lines[1].text == f"parity: {'odd' if digit % 2 else 'even'}"
 
 
 def test_ctrl_c_leaves_pictures_of_val_when_everything_else_is_written(

@@ -27,6 +27,7 @@ TINY = [
     "device=cpu",
     "device.threads=1",
     "plots=false",
+    "tensorboard=false",
 ]
 """Three epochs of five steps, a checkpoint every second step and after each epoch."""
 

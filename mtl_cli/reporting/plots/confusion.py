@@ -14,6 +14,9 @@ BOTH = 12
 COUNTS = 25
 NAMED = 110
 NAME = 18
+"""Up to NAMED classes each has its name at the side, of at most NAME characters."""
+DARK = 0.6
+"""Where white letters read better than dark ones, of 1."""
 
 
 def counts(answers: Classed) -> Indices:
@@ -41,7 +44,7 @@ def confusion(scene: Scene, i: int, answers: Classed) -> Figure:
     _names(axes, answers.classes, side)
     _lines(axes, len(found))
     if len(found) <= COUNTS:
-        _annotate(axes, found, shares, side)
+        _annotate(axes, found, shares, side, i)
     right = np.trace(found)
     head(axes, scene, f"{scene.tasks[i].name}: confusion", f"{right:,} of {found.sum():,} right")
     return drawn
@@ -81,11 +84,16 @@ def _lines(axes: Axes, classes: int) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _annotate(axes: Axes, found: Indices, shares: Floats, side: float) -> None:
+def _annotate(axes: Axes, found: Indices, shares: Floats, side: float, i: int) -> None:
     both = len(found) <= BOTH
     size = min(8.5, 72 * side / len(found) / (4.2 if both else 3.2))
     for row, column in zip(*np.nonzero(found), strict=True):
         share = shares[row, column]
         text = f"{found[row, column]:,}" + (f"\n{100 * share:.0f}%" if both else "")
-        ink = "white" if share > 0.55 else INK
+        ink = "white" if _brightness(shades(i)(share)) < DARK else INK
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink, linespacing=1.1)
+
+
+def _brightness(colour: tuple[float, float, float, float]) -> float:
+    """As the eye has it, by the weights of Rec. 601."""
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]

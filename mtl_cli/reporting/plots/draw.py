@@ -9,9 +9,12 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from mtl_cli.reporting.atomic import write_atomic
+from mtl_cli.reporting.plots.calibration import calibration
 from mtl_cli.reporting.plots.confusion import confusion
 from mtl_cli.reporting.plots.curves import curves
-from mtl_cli.reporting.plots.scene import Classed, Scene
+from mtl_cli.reporting.plots.mosaic import inputs, worst
+from mtl_cli.reporting.plots.predicted import predicted
+from mtl_cli.reporting.plots.scene import Classed, Measured, Scene
 from mtl_cli.reporting.plots.style import styled
 
 
@@ -29,6 +32,13 @@ def pictures(scene: Scene) -> Iterator[Picture]:
     for i, task in enumerate(scene.tasks):
         if isinstance(task.answers, Classed):
             yield Picture(f"confusion-{task.name}", partial(confusion, scene, i, task.answers))
+            yield Picture(f"calibration-{task.name}", partial(calibration, scene, i, task.answers))
+        if isinstance(task.answers, Measured):
+            yield Picture(f"predicted-{task.name}", partial(predicted, scene, i, task.answers))
+        if task.worst:
+            yield Picture(f"worst-{task.name}", partial(worst, scene, task))
+    for grid in scene.grids:
+        yield Picture(f"inputs-{grid.part}", partial(inputs, scene, grid))
 
 
 def draw(scene: Scene, folder: Path, failed: Callable[[str, Exception], None]) -> list[str]:

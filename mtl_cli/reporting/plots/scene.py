@@ -11,6 +11,9 @@ Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 """An image: (H, W) grey, or (H, W, 3)."""
 
+BINS = 15
+"""Of a calibration error, of equal width from 0 to 1."""
+
 
 class Metric(NamedTuple):
     """A metric of a task on val.
@@ -39,15 +42,26 @@ class Measured(NamedTuple):
     values: Floats
 
 
+class Line(NamedTuple):
+    """A line beneath an image: in the colour of the task at that place, or in the colour of what is wrong."""
+
+    text: str
+    task: int | None = None
+    wrong: bool = False
+
+
 class Sample(NamedTuple):
-    """An image and the lines beneath it, each with the place of the task whose colour it has; None: black."""
+    """An image and the lines beneath it."""
 
     image: Pixels
-    lines: tuple[tuple[str, int | None], ...]
+    lines: tuple[Line, ...]
 
 
 class TaskScene(NamedTuple):
-    """One task. The first metric is the primary one, `score` says it in words; `answers` is None without a label."""
+    """One task; the first metric is the primary one.
+
+    score: the primary metric in words. answers: None where the split has no label. worst: the highest loss first.
+    """
 
     name: str
     metrics: tuple[Metric, ...]
@@ -57,7 +71,7 @@ class TaskScene(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Training inputs of one part, as the model sees them, and a line that says what stands beneath each."""
+    """Training inputs of one part as the model sees them; `legend` says what stands beneath each."""
 
     part: str
     samples: tuple[Sample, ...]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_cli.reporting.plots.scene import Classed, Measured, Metric, Sample, Scene, TaskScene
+from mtl_cli.reporting.plots.scene import Classed, Grid, Line, Measured, Metric, Sample, Scene, TaskScene
 
 
 def classed(classes: int, count: int = 200, seed: int = 0) -> Classed:
@@ -26,7 +26,7 @@ def measured(count: int = 200, seed: int = 0) -> Measured:
 
 def sample(value: int = 128, side: int = 8, lines: int = 2) -> Sample:
     image = np.full((side, side), value, dtype=np.uint8)
-    return Sample(image, tuple((f"line {i}", i) for i in range(lines)))
+    return Sample(image, tuple(Line(f"line {i}", i) for i in range(lines)))
 
 
 def task(name: str, i: int = 0, classes: int = 4) -> TaskScene:
@@ -54,4 +54,6 @@ def epoch(number: int, tasks: tuple[TaskScene, ...], best: bool = False) -> dict
 def scene(tasks: int = 2, epochs: int = 5, best: int = 4) -> Scene:
     its = tuple(task(f"task{i}", i) for i in range(tasks))
     events = tuple(epoch(k, its, best=k in (1, best)) for k in range(1, epochs + 1))
-    return Scene("sample", "test", best, its, events, ())
+    return Scene(
+        "sample", "test", best, its, events, (Grid("images", tuple(sample(5 * k) for k in range(24)), "labels"),)
+    )

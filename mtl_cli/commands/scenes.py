@@ -1,0 +1,142 @@
+"""What the pictures of a run show, as plain values."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_cli.commands.assemble import Built
+from mtl_cli.commands.facts import calibration_error
+from mtl_cli.data.augment import restored
+from mtl_cli.data.base import PartData, labelled
+from mtl_cli.evaluation import Answers, Score
+from mtl_cli.reporting.metric_log import read_events
+from mtl_cli.reporting.plots.scene import Classed, Grid, Line, Measured, Metric, Pixels, Sample, Scene, TaskScene
+from mtl_cli.reporting.wording import number
+from mtl_cli.tasks.base import Task
+from mtl_cli.tasks.options import METRICS
+from mtl_cli.tasks.options import Metric as MetricFacts
+
+BySplit = Mapping[str, Mapping[str, Score]]
+"""Scores by split and task."""
+WORST = 16
+SHOWN = 24
+NAMED = 5
+"""With more tasks than this, an image's labels stand beneath it without their tasks' names, so many on a line."""
+ON_A_LINE = 3
+
+
+def scene(task_set: str, built: Built, run_dir: Path, split: str, epoch: int, scores: BySplit) -> Scene:
+    """All of it; `split` and val must be in the scores."""
+    data = built.data
+    events = tuple(event for event in read_events(run_dir / "metrics.jsonl") if event["event"] == "epoch")
+    tasks = tuple(
+        _task(task, scores[split][name], scores["val"][name], data.splits[split][data.part_of[name]], built.device)
+        for name, task in data.tasks.items()
+    )
+    return Scene(task_set, split, epoch, tasks, events, tuple(_grids(built)))
+
+
+def losses(task: Task, answers: Answers, device: torch.device) -> Tensor:
+    """Each sample's share of the task's summed loss. Shapes: -> (N,)"""
+    outputs, targets = answers.outputs.to(device), answers.targets.to(device)
+    return torch.vmap(lambda output, target: task.loss_sum(output[None], target[None]))(outputs, targets).cpu()
+
+
+def _task(task: Task, score: Score, val: Score, data: PartData, device: torch.device) -> TaskScene:
+    facts = METRICS[str(task.option.__struct_config__.tag)]
+    primary = task.option.primary
+    names = [primary, *(name for name in task.option.metrics if name != primary)]
+    metrics = tuple(Metric(name, _scale(facts[name]), val.constants[name]) for name in names)
+    words = f"{primary} {number(score.metrics[primary])}"
+    return TaskScene(task.name, metrics, words, _answers(task, score), tuple(_worst(task, score, data, device)))
+
+
+def _scale(facts: MetricFacts) -> Literal["share", "skill", "unit"]:
+    if facts.bounded:
+        return "share"
+    return "skill" if facts.skill else "unit"
+
+
+def _answers(task: Task, score: Score) -> Classed | Measured | None:
+    if score.answers is None:
+        return None
+    found = task.readout(score.answers.outputs)
+    targets = score.answers.targets
+    error = calibration_error(task, score)
+    if error is None:
+        return Measured(targets.double().numpy(), found["value"].double().numpy())
+    return Classed(task.fitted.classes, targets.long().numpy(), found["probabilities"].double().numpy(), error)
+
+
+def _worst(task: Task, score: Score, data: PartData, device: torch.device) -> Iterator[Sample]:
+    """The labelled samples of the highest loss, if they are images."""
+    if score.answers is None or data.inputs.ndim != 4:
+        return
+    rows = labelled(data.targets[task.name]).nonzero()[:, 0]
+    order = losses(task, score.answers, device).argsort(descending=True)[:WORST]
+    outputs, targets = score.answers.outputs[order], score.answers.targets[order]
+    said = task.readout(outputs)
+    for k, row in enumerate(rows[order].tolist()):
+        if task.fitted.classes:
+            lines = _chosen(task.fitted.classes, int(targets[k]), said["probabilities"][k].tolist())
+        else:
+            lines = (Line(f"{float(targets[k]):.3g}"), Line(f"→ {float(said['value'][k]):.3g}"))
+        yield Sample(_pixels(data.inputs[row]), lines)
+
+
+def _chosen(classes: Sequence[str], target: int, probabilities: Sequence[float]) -> tuple[Line, ...]:
+    said = int(np.argmax(probabilities))
+    return (
+        Line(f"{classes[target]}  {_percent(probabilities[target])}"),
+        Line(f"→ {classes[said]}  {_percent(probabilities[said])}", wrong=said != target),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
+
+
+def _grids(built: Built) -> Iterator[Grid]:
+    """The first training batch of each part that has images."""
+    preparations, tasks = built.data.known.preparations, list(built.data.tasks.values())
+    for part in next(built.loaders.train.epoch(0)).parts:
+        if part.inputs.ndim != 4:
+            continue
+        images = restored(part.inputs[:SHOWN], preparations[part.name])
+        its = [(i, task, part.targets[task.name].cpu()) for i, task in enumerate(tasks) if task.name in part.targets]
+        if len(its) <= NAMED:
+            legend = "with their labels" + (", - where there is none" if _gaps(its) else "")
+            lines = [[Line(f"{task.name}: {_label(task, t[k])}", i) for i, task, t in its] for k in range(len(images))]
+        else:
+            legend = "beneath: " + ", ".join(task.name for _, task, _ in its)
+            lines = [_joined([_label(task, t[k]) for _, task, t in its]) for k in range(len(images))]
+        samples = (Sample(_pixels(image), tuple(beneath)) for image, beneath in zip(images, lines, strict=True))
+        yield Grid(part.name, tuple(samples), legend)
+
+
+def _gaps(its: Sequence[tuple[int, Task, Tensor]]) -> bool:
+    return any(not bool(labelled(targets[:SHOWN]).all()) for _, _, targets in its)
+
+
+def _label(task: Task, target: Tensor) -> str:
+    if not bool(labelled(target)):
+        return "-"
+    return task.fitted.classes[int(target)] if task.fitted.classes else f"{float(target):.3g}"
+
+
+def _joined(labels: Sequence[str]) -> list[Line]:
+    pieces = [labels[k : k + ON_A_LINE] for k in range(0, len(labels), ON_A_LINE)]
+    return [Line(" · ".join(piece)) for piece in pieces]
+
+
+def _pixels(image: Tensor) -> Pixels:
+    """Shapes: (C, H, W) uint8 -> (H, W, 3), or (H, W) for any other number of channels, which are averaged."""
+    pixels: Pixels = image.cpu().numpy()
+    if len(pixels) == 3:
+        return pixels.transpose(1, 2, 0)
+    grey: Pixels = pixels[0] if len(pixels) == 1 else pixels.mean(0).round().astype(np.uint8)
+    return grey

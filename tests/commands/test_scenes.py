@@ -1,0 +1,49 @@
+"""What the pictures show is what the model was given and what it said."""
+
+import pytest
+import torch
+
+from mtl_cli.commands.scenes import losses
+from mtl_cli.data.augment import augmented, prepare, restored
+from mtl_cli.data.base import Preparation
+from mtl_cli.evaluation import Answers
+from mtl_cli.tasks.options import KINDS, LOSSES
+from tests.options import default, make_task
+
+OUTPUTS = {"classification": 3, "binary": 1, "regression": 1}
+PAIRS = [(kind, loss) for kind in KINDS for loss in LOSSES if kind in LOSSES.struct(loss).fits]  # type: ignore[attr-defined]  # every loss says what it fits
+
+
+def preparation(crop: int = 0, flip: bool = False) -> Preparation:
+    return Preparation(mean=(33.318, 120.7, 7.25), std=(78.5, 0.3, 64.1), crop=crop, flip=flip)
+
+
+def test_restored_is_the_inverse_of_prepared_for_every_byte() -> None:
+    raw = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
+    assert torch.equal(restored(prepare(raw, preparation()), preparation()), raw)
+
+
+def test_an_augmented_image_is_shown_as_it_was_cropped_and_mirrored() -> None:
+    raw = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    plain = Preparation(mean=(0.0,) * 3, std=(1.0,) * 3, crop=2, flip=True)
+    index = torch.arange(5)
+    expected = augmented(raw, plain, index, 3, 4).to(torch.uint8)
+    assert not torch.equal(expected, raw)
+    its = preparation(crop=2, flip=True)
+    assert torch.equal(restored(augmented(raw, its, index, 3, 4), its), expected)
+
+
+@pytest.mark.parametrize(("kind", "loss"), PAIRS)
+def test_the_samples_losses_add_up_to_the_tasks_whatever_its_loss(kind: str, loss: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    outputs = torch.randn(20, OUTPUTS[kind], generator=draw)
+    targets = torch.randint(0, 2, (20,), generator=draw)
+    targets = targets if kind == "classification" else targets.float()
+    weights = {"class_weights": "balanced"} if "class_weights" in LOSSES.struct(loss).__struct_fields__ else {}
+    classes = {"classification": ("a", "b", "c"), "binary": ("no", "yes"), "regression": ()}[kind]
+    task = make_task("t", kind, torch.cat([targets, targets[:3] * 0 + 2]) if kind == "classification" else targets,
+                     classes, loss=default(LOSSES, loss, **weights))  # fmt: skip
+    found = losses(task, Answers(outputs, targets), torch.device("cpu"))
+    assert found.shape == (20,)
+    assert float(found.sum()) == pytest.approx(float(task.loss_sum(outputs, targets)), rel=1e-5)
+    assert float(found[7]) == pytest.approx(float(task.loss_sum(outputs[7:8], targets[7:8])), rel=1e-5)
