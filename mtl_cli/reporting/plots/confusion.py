@@ -89,9 +89,13 @@ def _annotate(axes: Axes, found: Indices, shares: Floats, side: float, i: int) -
     size = min(8.5, 72 * side / len(found) / (4.2 if both else 3.2))
     for row, column in zip(*np.nonzero(found), strict=True):
         share = shares[row, column]
-        text = f"{found[row, column]:,}" + (f"\n{100 * share:.0f}%" if both else "")
+        text = f"{found[row, column]:,}" + (f"\n{_percent(share)}" if both else "")
         ink = "white" if _brightness(shades(i)(share)) < DARK else INK
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink, linespacing=1.1)
+
+
+def _percent(share: float) -> str:
+    return "<1%" if share < 0.005 else f"{share:.0%}"
 
 
 def _brightness(colour: tuple[float, float, float, float]) -> float:

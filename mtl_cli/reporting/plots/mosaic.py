@@ -13,7 +13,7 @@ from mtl_cli.reporting.wording import shorten
 ABREAST = 8
 SIDE, GAP, LINE, HEAD, EDGE = 1.15, 0.12, 0.155, 0.62, 0.15
 """Inches: an image, between two, a line of text, what stands above, and around all."""
-CHARACTER = 0.064
+CHARACTER = 0.06
 """Inches that a character takes at most, on average."""
 COARSE = 64
 """Images no larger than this show their pixels as squares."""
