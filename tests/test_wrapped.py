@@ -41,6 +41,7 @@ def raw(inner: Any) -> dict[str, Any]:
         "resume": None,
         "init_from": None,
         "plots": False,
+        "tensorboard": False,
     }
     data = {"seed": 0, "limit": None, "validation": 0.1, "held_out": 0.1, "download": False, "statistics": "part"}
     task = OmegaConf.to_container(OmegaConf.load(CONF / "task" / "digits.yaml"))

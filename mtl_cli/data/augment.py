@@ -37,7 +37,7 @@ def prepare(raw: Tensor, preparation: Preparation) -> Tensor:
 
 
 def restored(inputs: Tensor, preparation: Preparation) -> Tensor:
-    """Images that a model was given, as they can be looked at: the inverse of `prepare`, to the byte.
+    """Images that a model was given, to be looked at: the inverse of `prepare` to the byte, but for its resizing.
 
     Shapes: inputs (B, C, H, W) float32 -> the same shape, uint8
     """
