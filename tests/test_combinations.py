@@ -18,7 +18,7 @@ SETS = {
     "mnist_fashion": ["task=mnist_fashion", "data.limit=40", "data.parts.fashion.flip=false"],
 }
 SMALL = ["device=cpu", "device.threads=1", "trainer.batch_size=16", "trainer.log_every=1", "backbone.depth=2",
-         "backbone.channels=4"]  # fmt: skip
+         "backbone.channels=4", "plots=false", "tensorboard=false"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

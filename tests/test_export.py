@@ -20,7 +20,7 @@ from mtl_cli.shipping.safetensors import SafetensorsFormat
 from tests.data.idx import idx
 
 SMALL = ["device=cpu", "device.threads=1", "trainer.batch_size=8", "trainer.max_steps=1", "backbone.channels=4",
-         "backbone.depth=2"]  # fmt: skip
+         "backbone.depth=2", "plots=false", "tensorboard=false"]  # fmt: skip
 
 
 def trained(folder: Path, *words: str) -> Path:
