@@ -19,7 +19,7 @@ from mtl_cli.data.pictures import Reader, UnreadableError
 from mtl_cli.options import ConfigError
 
 SMALL = ["device=cpu", "device.threads=1", "trainer.max_steps=1", "trainer.batch_size=8", "backbone.channels=4",
-         "backbone.depth=2", "data.limit=40"]  # fmt: skip
+         "backbone.depth=2", "data.limit=40", "plots=false", "tensorboard=false"]  # fmt: skip
 PARITY = {str(digit): "odd" if digit % 2 else "even" for digit in range(10)}
 
 
