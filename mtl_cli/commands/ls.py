@@ -25,7 +25,7 @@ GROUPS = {
     **{group: description(Config, group) for group in CHOICES},
     "regularizer": description(Config, "regularizer"),
     "trainer": description(Config, "trainer"),
-    "experiment": "several choices of yours under one name: experiment/NAME.yaml",
+    "experiment": "several choices under one name",
     "kind": "what a task predicts",
     "head": description(TaskOption, "head"),
     "loss": description(TaskOption, "loss"),
@@ -170,12 +170,12 @@ def _option(group: str, name: str, folders: list[Path]) -> Choice:
 
 
 def _described(group: str, name: str, folders: list[Path]) -> Choice:
-    """A YAML of several sections: its first comment and, of a task set, its tasks."""
+    """A YAML of several sections: its first comment and the tasks that it brings; one that it changes has no kind."""
     file = _file(group, name, folders)
     assert file is not None
     tasks = section(file, resolve=False).get("tasks")
     entries = tasks.items() if isinstance(tasks, dict) else ()
-    keys = [Key(f"tasks.{task}", text(entry.get("kind", "")), "", "") for task, entry in entries if entry]
+    keys = [Key(f"tasks.{task}", text(entry["kind"]), "", "") for task, entry in entries if entry and "kind" in entry]
     return Choice(name, _commented(file), keys)
 
 

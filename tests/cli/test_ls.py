@@ -68,14 +68,16 @@ def test_ls_shows_task_sets_metrics_and_what_belongs_to_no_group(mtl: Mtl) -> No
 def test_ls_shows_what_a_users_folder_adds(mtl: Mtl, here: Path) -> None:
     for name, content in {
         "backbone/wide.yaml": "name: cnn\nchannels: 96\ndepth: 3\nnorm: batch\n",
-        "experiment/first.yaml": "# @package _global_\n# My first idea.\nseed: 3\n",
+        "experiment/first.yaml": "# @package _global_\n# My first idea.\nseed: 3\ntasks: {digit: {weight: 2}}\n",
     }.items():
         (here / name).parent.mkdir()
         (here / name).write_text(content)
     page = one_line(mtl("ls", "backbone", "--config-dir", ".").out)
     assert "wide cnn, with other defaults. A small, fast" in page
     assert "channels = 96" in page
-    assert "first My first idea." in one_line(mtl("ls", "--config-dir=.", "experiment").out)
+    experiments = one_line(mtl("ls", "--config-dir=.", "experiment").out)
+    assert "first My first idea." in experiments
+    assert "tasks.digit" not in experiments
 
 
 @pytest.mark.parametrize("line", [[], ["kind"], ["source"], ["scheduler"], ["run"], ["task"], ["--help"]])
