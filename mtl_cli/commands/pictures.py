@@ -8,6 +8,7 @@ from mtl_cli.commands.assemble import Built
 from mtl_cli.commands.scenes import BySplit
 from mtl_cli.evaluation import evaluate
 from mtl_cli.reporting.plots.scene import Scene
+from mtl_cli.reporting.wording import place
 from mtl_cli.schema import Config
 
 FOLDER = "plots"
@@ -37,7 +38,7 @@ def of_the_moment(config: Config, built: Built, run_dir: Path, epoch: int, note:
         scores = {"val": evaluate(built.average.model, built.data.tasks, built.loaders.val)}
         return scenes.scene(config.task, built, run_dir, "val", epoch, scores)
 
-    note(f"drawing {run_dir / FOLDER} from val (Ctrl-C again leaves at once)")
+    note(f"drawing {place(run_dir / FOLDER)} from val (Ctrl-C again leaves at once)")
     _draw(run_dir, scene, note)
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from mtl_cli.commands.assemble import Built
 from mtl_cli.commands.facts import calibration_error
 from mtl_cli.data.augment import restored
-from mtl_cli.data.base import PartData, labelled
+from mtl_cli.data.base import PartData, Preparation, labelled
+from mtl_cli.data.loader import TrainLoader
 from mtl_cli.evaluation import Answers, Score
 from mtl_cli.reporting.metric_log import read_events
 from mtl_cli.reporting.plots.scene import Classed, Grid, Line, Measured, Metric, Pixels, Sample, Scene, TaskScene
@@ -24,9 +25,9 @@ BySplit = Mapping[str, Mapping[str, Score]]
 """Scores by split and task."""
 WORST = 16
 SHOWN = 24
+FEWER = 16
 NAMED = 5
-"""With more tasks than this, an image's labels stand beneath it without their tasks' names, so many on a line."""
-ON_A_LINE = 3
+"""With more tasks than this, fewer images are shown, and their labels stand beneath them without the tasks' names."""
 
 
 def scene(task_set: str, built: Built, run_dir: Path, split: str, epoch: int, scores: BySplit) -> Scene:
@@ -37,7 +38,14 @@ def scene(task_set: str, built: Built, run_dir: Path, split: str, epoch: int, sc
         _task(task, scores[split][name], scores["val"][name], data.splits[split][data.part_of[name]], built.device)
         for name, task in data.tasks.items()
     )
-    return Scene(task_set, split, epoch, tasks, events, tuple(_grids(built)))
+    return Scene(
+        task_set,
+        split,
+        epoch,
+        tasks,
+        events,
+        tuple(training_inputs(data.tasks, data.known.preparations, built.loaders.train)),
+    )
 
 
 def losses(task: Task, answers: Answers, device: torch.device) -> Tensor:
@@ -100,37 +108,33 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
 
 
-def _grids(built: Built) -> Iterator[Grid]:
+def training_inputs(
+    tasks: Mapping[str, Task], preparations: Mapping[str, Preparation], loader: TrainLoader
+) -> Iterator[Grid]:
     """The first training batch of each part that has images."""
-    preparations, tasks = built.data.known.preparations, list(built.data.tasks.values())
-    for part in next(built.loaders.train.epoch(0)).parts:
+    for part in next(loader.epoch(0)).parts:
         if part.inputs.ndim != 4:
             continue
-        images = restored(part.inputs[:SHOWN], preparations[part.name])
-        its = [(i, task, part.targets[task.name].cpu()) for i, task in enumerate(tasks) if task.name in part.targets]
-        if len(its) <= NAMED:
-            legend = "with their labels" + (", - where there is none" if _gaps(its) else "")
-            lines = [[Line(f"{task.name}: {_label(task, t[k])}", i) for i, task, t in its] for k in range(len(images))]
-        else:
-            legend = "beneath: " + ", ".join(task.name for _, task, _ in its)
-            lines = [_joined([_label(task, t[k]) for _, task, t in its]) for k in range(len(images))]
+        its = [
+            (i, task, part.targets[task.name].cpu())
+            for i, task in enumerate(tasks.values())
+            if task.name in part.targets
+        ]
+        named = len(its) <= NAMED
+        images = restored(part.inputs[: SHOWN if named else FEWER], preparations[part.name])
+        legend = "with their labels" if named else "beneath: " + ", ".join(task.name for _, task, _ in its)
+        lines = [
+            [Line(f"{task.name}: {_label(task, t[k])}" if named else _label(task, t[k]), i) for i, task, t in its]
+            for k in range(len(images))
+        ]
         samples = (Sample(_pixels(image), tuple(beneath)) for image, beneath in zip(images, lines, strict=True))
         yield Grid(part.name, tuple(samples), legend)
-
-
-def _gaps(its: Sequence[tuple[int, Task, Tensor]]) -> bool:
-    return any(not bool(labelled(targets[:SHOWN]).all()) for _, _, targets in its)
 
 
 def _label(task: Task, target: Tensor) -> str:
     if not bool(labelled(target)):
         return "-"
     return task.fitted.classes[int(target)] if task.fitted.classes else f"{float(target):.3g}"
-
-
-def _joined(labels: Sequence[str]) -> list[Line]:
-    pieces = [labels[k : k + ON_A_LINE] for k in range(0, len(labels), ON_A_LINE)]
-    return [Line(" · ".join(piece)) for piece in pieces]
 
 
 def _pixels(image: Tensor) -> Pixels:

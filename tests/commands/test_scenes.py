@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from mtl_cli.commands.scenes import losses
+from mtl_cli.commands.scenes import losses, training_inputs
 from mtl_cli.data.augment import augmented, prepare, restored
-from mtl_cli.data.base import Preparation
+from mtl_cli.data.base import MISSING, PartData, Preparation
+from mtl_cli.data.loader import TrainLoader
 from mtl_cli.evaluation import Answers
+from mtl_cli.reporting.plots.scene import Grid
 from mtl_cli.tasks.options import KINDS, LOSSES
 from tests.options import default, make_task
 
@@ -47,3 +49,27 @@ def test_the_samples_losses_add_up_to_the_tasks_whatever_its_loss(kind: str, los
     assert found.shape == (20,)
     assert float(found.sum()) == pytest.approx(float(task.loss_sum(outputs, targets)), rel=1e-5)
     assert float(found[7]) == pytest.approx(float(task.loss_sum(outputs[7:8], targets[7:8])), rel=1e-5)
+
+
+def grids(tasks: int) -> list[Grid]:
+    """Of two grey images with a label of each task, the first task without one for the first image."""
+    names = [f"task{i}" for i in range(tasks)]
+    targets = {name: torch.tensor([1, 0]) for name in names} | {"task0": torch.tensor([MISSING, 0])}
+    its = {name: make_task(name, "classification", torch.tensor([0, 1]), ("no", "yes")) for name in names}
+    preparation = Preparation(mean=(0.0,), std=(1.0,), crop=0, flip=False)
+    inputs = torch.full((2, 1, 4, 4), 7, dtype=torch.uint8)
+    split = {"images": PartData(inputs, targets)}
+    loader = TrainLoader(split, {"images": preparation}, 2, 0, torch.device("cpu"))
+    return list(training_inputs(its, {"images": preparation}, loader))
+
+
+@pytest.mark.parametrize("tasks", [2, 12])
+def test_every_label_stands_beneath_its_image_and_a_missing_one_is_a_dash(tasks: int) -> None:
+    (grid,) = grids(tasks)
+    named = [f"task{i}: " if tasks == 2 else "" for i in range(tasks)]
+    missing = [f"{named[0]}-", *(f"{name}yes" for name in named[1:])]
+    there = [f"{name}no" for name in named]
+    assert sorted([line.text for line in sample.lines] for sample in grid.samples) == sorted([missing, there])
+    assert [line.task for line in grid.samples[0].lines] == list(range(tasks))
+    assert ("task11" in grid.legend) == (tasks == 12)
+    assert all((sample.image == 7).all() for sample in grid.samples)
