@@ -126,6 +126,15 @@ def test_ctrl_c_leaves_pictures_of_val_when_everything_else_is_written(
     assert "Ctrl-C again leaves at once" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell starts what it runs in the background deaf to Ctrl-C, tests too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_a_second_ctrl_c_ends_the_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "_move", Counter(7, signal.SIGINT).before(Engine._move))
     monkeypatch.setattr(drawing, "_png", Counter(1, signal.SIGINT).before(drawing._png))

@@ -105,7 +105,7 @@ def make_model(
 ) -> MultiTaskModel:
     """Two hidden layers of five, in float64."""
     torch.manual_seed(1)
-    factory = BackboneFactory(MlpBackbone(Mlp(hidden=[5, 5], dropout=dropout), (6,)).double())
+    factory = BackboneFactory(MlpBackbone(Mlp(hidden=[5, 5], dropout=dropout, freeze=None), (6,)).double())
     option = SHARING[sharing]
     kind = wrap or SHARINGS.target(option)
     shared: Sharing = kind(option, factory, list(tasks))

@@ -192,6 +192,13 @@ def test_all_that_is_offered_is_taken(mtl: Mtl) -> None:
         assert answer_.code == 0, answer_.err
 
 
+def test_every_experiment_that_is_offered_is_taken(mtl: Mtl) -> None:
+    offered = tab("train experiment=")
+    assert len(offered) > 1
+    for word in offered:
+        assert mtl("train", word).code == 0, word
+
+
 KEYS = ["train ", "train trainer.", "train data.", "train data.parts.", "train data.parts.images.",
         "train device.", "train backbone.", "train optimizer.", "train scheduler.",
         *(f"train tasks.{task}." for task in ("digit", "parity", "slant"))]  # fmt: skip
@@ -209,7 +216,7 @@ def _together(words: list[str]) -> list[str]:
         key, _, value = word.partition("=")
         stem = key.rpartition(".")[0]
         if (
-            key == "task"
+            key in ("task", "experiment")
             or (stem in chosen and stem != "trainer")
             or key.endswith(".kind")
             or key == "data.parts.images"
@@ -308,7 +315,7 @@ def test_a_folder_of_ones_own_adds_options_tasks_and_experiments(here: Path) -> 
     assert "sharing=broken" in tab(f"{own}sharing=")
     assert "backbone.channels=" in tab(f"{own}backbone=wide backbone.")
     assert tab(f"{own}weighting=mine weighting.") == ["weighting.scale="]
-    assert tab(f"{own}experiment=") == ["experiment=first"]
+    assert "experiment=first" in tab(f"{own}experiment=")
     assert tab(f"{own}experiment=first tasks.") == ["tasks.cat."]
     assert "backbone.hidden=" in tab(f"{own}experiment=first backbone.")
     assert "backbone.channels=" in tab(f"{own}experiment=first backbone=cnn backbone.")
