@@ -35,7 +35,11 @@ class Screens(Screen):
         self._screens = screens
         self._warnings = _Notes(self)
         logging.captureWarnings(capture=True)
-        logging.getLogger("py.warnings").addHandler(self._warnings)
+        logger = logging.getLogger("py.warnings")
+        self._level = logger.level
+        logger.setLevel(logging.WARNING)  # Hydra leaves errors only to be heard
+        logger.disabled = False
+        logger.addHandler(self._warnings)
 
     def header(self, header: Header) -> None:
         for screen in self._screens:
@@ -62,7 +66,9 @@ class Screens(Screen):
             screen.result(rows)
 
     def close(self) -> None:
-        logging.getLogger("py.warnings").removeHandler(self._warnings)
+        logger = logging.getLogger("py.warnings")
+        logger.removeHandler(self._warnings)
+        logger.setLevel(self._level)
         logging.captureWarnings(capture=False)
         for screen in self._screens:
             screen.close()

@@ -21,7 +21,7 @@ SIDES = {"alexnet": 64, "inception_v3": 96, "maxvit_t": 224}
 LARGER = ("vgg", "squeezenet", "densenet", "googlenet", "swin_v2")
 HUGE = ("regnet_y_128gf", "vit_h_14", "regnet_x_32gf", "regnet_y_32gf")
 """0.4 to 2.6 GB of weights; their families' other members stand for them."""
-FAST = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "googlenet", "vit_b_32", "swin_t"]
+FAST = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "swin_t"]
 MODELS = [name for name in models.list_models(module=models) if name not in HUGE]
 EVERY = pytest.mark.parametrize(
     "model", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in MODELS]

@@ -120,6 +120,7 @@ def test_ctrl_c_leaves_pictures_of_val_when_everything_else_is_written(
         return before(scene, *rest)  # type: ignore[arg-type]  # as they came
 
     monkeypatch.setattr(drawing, "draw", draw)
+    monkeypatch.setattr(drawing, "_png", lambda _: b"pixels")
     assert run(tmp_path / "run") == 130
     assert states == [("interrupted", ("val", 2))]
     assert (tmp_path / "run" / "plots" / "confusion-digit.png").is_file()
@@ -156,6 +157,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_note_and_stops_no_other(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(drawing, "confusion", full)
+    monkeypatch.setattr(drawing, "_png", lambda _: b"pixels")
     assert run(tmp_path / "run") == 0
     assert state(tmp_path / "run") == "done"
     out = " ".join(capsys.readouterr().out.split())

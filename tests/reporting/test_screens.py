@@ -1,4 +1,5 @@
 import io
+import logging
 import re
 import subprocess
 import sys
@@ -181,6 +182,7 @@ def test_a_resume_adds_to_the_log_and_a_failure_leaves_its_traceback(tmp_path):
 
 
 def test_a_warning_becomes_a_note_of_one_line_until_the_screen_is_closed():
+    logging.getLogger().setLevel(logging.ERROR)  # as Hydra does
     stream = io.StringIO()
     screen = open_screen(stream)
     before = warnings.showwarning
