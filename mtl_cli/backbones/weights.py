@@ -93,7 +93,7 @@ def _fetched(found: WeightsEnum, name: str) -> dict[str, Tensor]:
     file = Path(urlparse(found.url).path).name
     place = Path(torch.hub.get_dir()) / "checkpoints" / file
     try:
-        state: dict[str, Tensor] = found.get_state_dict(progress=False, check_hash=True)
+        state: dict[str, Tensor] = found.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
