@@ -152,6 +152,26 @@ def test_weights_by_name_are_found_where_torchvision_keeps_them(
     assert all(torch.equal(found[key], tensor) for key, tensor in state.items())
 
 
+class Spoiled:
+    """Leaves a file where it is unpickled as code."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_a_spoiled_file_among_torchvisions_own_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    file = tmp_path / "checkpoints" / MobileNet_V3_Small_Weights.DEFAULT.url.rpartition("/")[2]
+    file.parent.mkdir()
+    torch.save({"weight": Spoiled(tmp_path / "mark")}, file)
+    with pytest.raises(ConfigError, match="cannot be fetched"):
+        weights.read(MODEL, "DEFAULT")
+    assert not (tmp_path / "mark").exists()
+
+
 def test_old_names_of_densenets_layers_are_understood(tmp_path: Path) -> None:
     names = ["features.denseblock1.denselayer1.norm.1.weight", "features.denseblock1.denselayer1.norm.1.running_mean"]
     file = saved(dict.fromkeys(names, torch.zeros(1)), tmp_path / "w.pth")
