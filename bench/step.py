@@ -17,7 +17,7 @@ from torch.nn import functional
 from mtl_cli.aggregation import base as aggregation_base
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.options import BACKBONES, Cnn
-from mtl_cli.data.base import Batch, Part
+from mtl_cli.data.base import Batch, InputSpec, Part
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.sharing.options import SHARINGS, Hard
@@ -57,7 +57,7 @@ def make_tasks(count: int) -> dict[str, Task]:
 def make_model(tasks: dict[str, Task], channels: int, norm: Literal["batch", "none"] = "batch") -> MultiTaskModel:
     """The small CNN with linear heads."""
     option = Cnn(channels=channels, depth=3, norm=norm, freeze=None)
-    factory = BackboneFactory(BACKBONES.target(option)(option, SHAPE))
+    factory = BackboneFactory(BACKBONES.target(option)(option, InputSpec(SHAPE)))
     sharing = SHARINGS.target(Hard())(Hard(), factory, list(tasks))
     heads = {n: LinearHead(Linear(at=None), sharing.spec(n), t.width, n) for n, t in tasks.items()}
     return MultiTaskModel(sharing, heads, dict.fromkeys(tasks, "images"), per_part=True)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
-from mtl_cli.data.base import Batch, Part, labelled
+from mtl_cli.data.base import Batch, InputSpec, Part, labelled
 from mtl_cli.evaluation import Score, evaluate, selection
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.sharing.options import SHARINGS
@@ -49,7 +49,7 @@ def tasks() -> dict[str, Task]:
 def model_of(its: dict[str, Task]) -> MultiTaskModel:
     torch.manual_seed(0)
     shape = (3, 8, 8)
-    factory = BackboneFactory(build(BACKBONES, "cnn", shape, channels=4, depth=2, norm="batch"))
+    factory = BackboneFactory(build(BACKBONES, "cnn", InputSpec(shape), channels=4, depth=2, norm="batch"))
     sharing = build(SHARINGS, "hard", factory, list(its))
     heads = {n: build(HEADS, "mlp", sharing.spec(n), t.width, "head", dropout=0.5) for n, t in its.items()}
     return MultiTaskModel(sharing, heads, PARTS, per_part=True)

@@ -46,7 +46,7 @@ def _no_data(monkeypatch: pytest.MonkeyPatch, runs: dict[str, Path]) -> None:
     def unreadable(*_: Any) -> None:
         raise AssertionError("an export should not read the data")
 
-    monkeypatch.setattr(build, "_load", unreadable)
+    monkeypatch.setattr(build, "source_of", unreadable)
 
 
 def verdict(folder: Path) -> dict[str, Any]:

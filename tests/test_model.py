@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mtl_cli.backbones.base import Backbone, BackboneFactory, Pool, Spec, StageSpec
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.contracts import slot
+from mtl_cli.data.base import InputSpec
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.sharing.options import SHARINGS
@@ -26,7 +27,7 @@ EVERY = pytest.mark.parametrize("sharing", list(SHARINGS))
 
 def made(sharing: str = "hard", per_part: bool = True, parts: dict[str, str] = PARTS, seed: int = 0) -> MultiTaskModel:
     torch.manual_seed(seed)
-    factory = BackboneFactory(build(BACKBONES, "cnn", SHAPE, channels=4, depth=2, norm="batch"))
+    factory = BackboneFactory(build(BACKBONES, "cnn", InputSpec(SHAPE), channels=4, depth=2, norm="batch"))
     shared: Sharing = build(SHARINGS, sharing, factory, list(parts))
     heads = {task: build(HEADS, "mlp", shared.spec(task), 2, "head", dropout=0.5) for task in parts}
     return MultiTaskModel(shared, heads, parts, per_part)

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from torch import Tensor, nn
 
+from mtl_cli.data.base import InputSpec
 from mtl_cli.options import ConfigError
 
 Kind = Literal["map", "sequence", "vector"]
@@ -68,7 +69,8 @@ class Features(NamedTuple):
 class Backbone(nn.Module, ABC):
     """Ordered stages, each one tensor to one tensor, and a neck that makes the vector of the last.
 
-    Built from (option, shape of a prepared sample). A strategy keeps backbones whole: `train` knows what is frozen.
+    Built from (option, what a prepared sample looks like). A strategy keeps backbones whole: `train` knows what is
+    frozen.
     """
 
     @classmethod
@@ -77,13 +79,13 @@ class Backbone(nn.Module, ABC):
         return Wanted()
 
     @classmethod
-    def new(cls, option: Any, shape: tuple[int, ...]) -> Self:
+    def new(cls, option: Any, given: InputSpec) -> Self:
         """The backbone of a new run: with the weights that its options name, where they name any.
 
         The constructor alone makes one whose weights will be loaded, from a checkpoint.
         """
         build: Any = cls
-        backbone: Self = build(option, shape)
+        backbone: Self = build(option, given)
         return backbone
 
     def __init__(self, stages: Mapping[str, nn.Module], neck: nn.Module, spec: Spec) -> None:

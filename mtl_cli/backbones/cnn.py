@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from mtl_cli.backbones.base import Backbone, Pool, Spec, StageSpec
 from mtl_cli.backbones.options import Cnn
+from mtl_cli.data.base import InputSpec
 from mtl_cli.options import ConfigError
 
 DEEPEST_BY_ITSELF = 3
@@ -19,7 +20,8 @@ class CnnBackbone(Backbone):
     Raises: ConfigError: the input is no image, or too small for that many stages.
     """
 
-    def __init__(self, option: Cnn, shape: tuple[int, ...]) -> None:
+    def __init__(self, option: Cnn, given: InputSpec) -> None:
+        shape = given.shape
         if len(shape) != 3:
             raise ConfigError(f"backbone.name=cnn takes images. Found inputs of shape {shape}: take backbone=mlp")
         deepest = min(shape[1:]).bit_length() - 1

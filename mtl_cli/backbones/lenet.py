@@ -4,6 +4,7 @@ from torch import nn
 
 from mtl_cli.backbones.base import Backbone, Spec, StageSpec
 from mtl_cli.backbones.options import Lenet
+from mtl_cli.data.base import InputSpec
 from mtl_cli.options import ConfigError
 
 KERNEL = 5
@@ -24,7 +25,8 @@ class LenetBackbone(Backbone):
     Source: Sener, Koltun, Multi-task learning as multi-objective optimization, NeurIPS 2018, supplement B, and code.
     """
 
-    def __init__(self, option: Lenet, shape: tuple[int, ...]) -> None:
+    def __init__(self, option: Lenet, given: InputSpec) -> None:
+        shape = given.shape
         if len(shape) != 3:
             raise ConfigError(f"backbone.name=lenet takes images. Found inputs of shape {shape}: take backbone=mlp")
         if min(shape[1:]) < SMALLEST:

@@ -5,6 +5,7 @@ from torchvision.models import resnet18
 
 from mtl_cli.backbones.base import Backbone, Pool, Spec, StageSpec
 from mtl_cli.backbones.options import Resnet18Cifar
+from mtl_cli.data.base import InputSpec
 from mtl_cli.options import ConfigError
 
 
@@ -17,7 +18,8 @@ class Resnet18CifarBackbone(Backbone):
     Note:   section 4.2's own CIFAR networks are narrower; this is the widely used ImageNet-18 with their stem.
     """
 
-    def __init__(self, option: Resnet18Cifar, shape: tuple[int, ...]) -> None:
+    def __init__(self, option: Resnet18Cifar, given: InputSpec) -> None:
+        shape = given.shape
         if len(shape) != 3:
             name = option.__struct_config__.tag
             raise ConfigError(f"backbone.name={name} takes images. Found inputs of shape {shape}: take backbone=mlp")

@@ -11,6 +11,7 @@ from mtl_cli.backbones import pieces, weights
 from mtl_cli.backbones.base import Backbone, Spec, StageSpec, Wanted
 from mtl_cli.backbones.cutting import plan
 from mtl_cli.backbones.options import Torchvision
+from mtl_cli.data.base import InputSpec
 from mtl_cli.options import ConfigError
 
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)
@@ -37,7 +38,8 @@ class TorchvisionBackbone(Backbone):
     Source: the networks' papers stand in torchvision's documentation of each.
     """
 
-    def __init__(self, option: Torchvision, shape: tuple[int, ...], state: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, option: Torchvision, given: InputSpec, state: dict[str, Tensor] | None = None) -> None:
+        shape = given.shape
         weights.known(option.model)
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise ConfigError(
@@ -67,10 +69,10 @@ class TorchvisionBackbone(Backbone):
         return Wanted(size or (preset.crop_size[0], preset.crop_size[0]), tuple(preset.mean), tuple(preset.std))
 
     @classmethod
-    def new(cls, option: Torchvision, shape: tuple[int, ...]) -> Self:
+    def new(cls, option: Torchvision, given: InputSpec) -> Self:
         """With the pretrained weights."""
         weights.known(option.model)
-        return cls(option, shape, None if option.weights is None else weights.read(option.model, option.weights))
+        return cls(option, given, None if option.weights is None else weights.read(option.model, option.weights))
 
 
 def _fitting(option: Torchvision, shape: tuple[int, ...]) -> Network:

@@ -71,7 +71,7 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     heldout = any(needs.heldout for needs in methods.needs)
     data = build_data(config, heldout, None if resumed is None else known_from(resumed.meta))
     _same_data(config, data, resumed)
-    model = build_model(config, data.tasks, data.shape, fresh=resumed is None)
+    model = build_model(config, data.tasks, data.given, fresh=resumed is None)
     place(model, device, config.trainer.memory_format)
     notes = [*_frozen(config, model), *_start_from(config, model), *compatible.approximations(config)]
     for task in data.tasks.values():
@@ -160,7 +160,7 @@ def _train_loader(config: Config, split: Split, data: Data, device: torch.device
 
 
 def _examples(data: Data, device: torch.device) -> dict[str, torch.Tensor]:
-    return {part: torch.zeros(2, *data.shape, device=device) for part in data.splits["train"]}
+    return {part: torch.zeros(2, *data.given.shape, device=device) for part in data.splits["train"]}
 
 
 def _same_data(config: Config, data: Data, resumed: Resumed | None) -> None:

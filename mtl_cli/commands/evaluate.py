@@ -36,7 +36,7 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
     device: torch.device = DEVICES.target(config.device)(config.device)
     with spoken(sys.stdout):
         data = build_data(config, heldout=WEIGHTINGS.target(config.weighting).needs.heldout, known=known_from(meta))
-    model = build_model(config, data.tasks, data.shape)
+    model = build_model(config, data.tasks, data.given)
     load(model, folder)
     place(model, device, config.trainer.memory_format)
     for task in data.tasks.values():

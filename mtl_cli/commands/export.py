@@ -37,8 +37,8 @@ def run(config: Config, options: ExportOptions, given: Path, session: Session) -
     DEVICES.target(config.device)(config.device)
     restored = restore(config, given)
     tasks = [name for name in restored.tasks if options.tasks is None or name in options.tasks]
-    model = needed(restored.model, tasks, restored.shape)
-    shipped = Shipped(model, restored.tasks, restored.known.preparations, restored.shape).eval()
+    model = needed(restored.model, tasks, restored.given.shape)
+    shipped = Shipped(model, restored.tasks, restored.known.preparations, restored.given.shape).eval()
     made: Format = FORMATS.target(options.format)(options.format, recipe(config, restored))
     name = tag(options.format)
     final = _home(given) / "-".join([name, *(tasks if options.tasks else [])])

@@ -32,10 +32,10 @@ def run(config: Config, asked: Prediction, given: Path, session: Session) -> Non
     device: torch.device = DEVICES.target(config.device)(config.device)
     restored = restore(config, given)
     preparations = restored.known.preparations
-    reader = Reader(restored.shape, any(preparation.size is not None for preparation in preparations.values()))
+    reader = Reader(restored.given.shape, any(preparation.size is not None for preparation in preparations.values()))
     found = paths(asked.input, STDIN, sys.stdin)
-    model = needed(restored.model, list(restored.tasks), restored.shape)
-    shipped = Shipped(model, restored.tasks, preparations, restored.shape).eval().to(device)
+    model = needed(restored.model, list(restored.tasks), restored.given.shape)
+    shipped = Shipped(model, restored.tasks, preparations, restored.given.shape).eval().to(device)
     bad = total = 0
     with _opened(asked.options.output) as stream:
         writer = Writer(stream, asked.options.format, shipped.tasks)

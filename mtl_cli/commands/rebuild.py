@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from mtl_cli.commands.build import build_model, build_tasks, known_from
+from mtl_cli.commands.build import build_model, build_tasks, given_from, known_from
 from mtl_cli.commands.restore import Restored
 from mtl_cli.config import Config
 from mtl_cli.schema import check
@@ -31,10 +31,11 @@ def recipe(config: Config, restored: Restored) -> Recipe:
 def fresh(metadata: Mapping[str, str]) -> Shipped:
     """A model with fresh weights, from nothing but the metadata of a safetensors export."""
     config, meta = check(json.loads(metadata["config"]), []), json.loads(metadata["meta"])
-    known, shape = known_from(meta), tuple(meta["shape"])
+    known = known_from(meta)
+    given = given_from(meta, known)
     tasks = build_tasks(config, known)
-    model = needed(build_model(config, tasks, shape), list(json.loads(metadata["tasks"])), shape)
-    return Shipped(model, tasks, known.preparations, shape).eval()
+    model = needed(build_model(config, tasks, given), list(json.loads(metadata["tasks"])), given.shape)
+    return Shipped(model, tasks, known.preparations, given.shape).eval()
 
 
 def load(file: Path) -> Shipped:

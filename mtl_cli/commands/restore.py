@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from mtl_cli.commands.build import Known, build_model, build_tasks, known_from
+from mtl_cli.commands.build import Known, build_model, build_tasks, given_from, known_from
 from mtl_cli.config import Config
+from mtl_cli.data.base import InputSpec
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError
 from mtl_cli.tasks.base import Task
@@ -14,13 +15,13 @@ from mtl_cli.training import checkpoint
 
 
 class Restored(NamedTuple):
-    """A trained model on the CPU, and what it was trained with. shape: of one raw sample."""
+    """A trained model on the CPU, and what it was trained with. given: what a prepared sample looks like."""
 
     folder: Path
     meta: dict[str, Any]
     tasks: dict[str, Task]
     known: Known
-    shape: tuple[int, ...]
+    given: InputSpec
     model: MultiTaskModel
 
 
@@ -28,11 +29,12 @@ def restore(config: Config, folder: Path) -> Restored:
     """The model of a checkpoint. Raises: ConfigError: the checkpoint is damaged, or does not fit the configuration."""
     checkpoint.verify(folder)
     meta = checkpoint.load_meta(folder)
-    known, shape = known_from(meta), tuple(meta["shape"])
+    known = known_from(meta)
+    given = given_from(meta, known)
     tasks = build_tasks(config, known)
-    model = build_model(config, tasks, shape)
+    model = build_model(config, tasks, given)
     load(model, folder)
-    return Restored(folder, meta, tasks, known, shape, model.eval())
+    return Restored(folder, meta, tasks, known, given, model.eval())
 
 
 def load(model: nn.Module, folder: Path) -> None:

@@ -82,7 +82,7 @@ def _answers(task: Task, score: Score) -> Classed | Measured | None:
 
 def _worst(task: Task, score: Score, data: PartData, device: torch.device) -> Iterator[Sample]:
     """The labelled samples of the highest loss, if they are images."""
-    if score.answers is None or data.inputs.ndim != 4:
+    if score.answers is None or not isinstance(data.inputs, Tensor) or data.inputs.ndim != 4:
         return
     rows = labelled(data.targets[task.name]).nonzero()[:, 0]
     order = losses(task, score.answers, device).argsort(descending=True)[:WORST]

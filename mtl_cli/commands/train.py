@@ -182,7 +182,7 @@ def _snapshot(config: Config, built: Built) -> Callable[[dict[str, Any]], Conten
             "epoch": progress["epoch"],
             "step": progress["step"],
             "schedule_epochs": progress["schedule_epochs"],
-            "shape": list(built.data.shape),
+            "shape": list(built.data.given.shape),
             "fitted": msgspec.to_builtins(built.data.known.fitted),
             "preparations": msgspec.to_builtins(built.data.known.preparations),
             "data": built.data.digests,

@@ -4,14 +4,20 @@ A missing label is MISSING in an integer target and NaN in a float one.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 from msgspec import Struct
 from torch import Tensor
 
+from mtl_cli.data.table.code import Encoding
+
 MISSING = -100
+Reads = Literal["classes", "numbers"]
+"""What a task takes a column for."""
 
 
 def labelled(target: Tensor) -> Tensor:
@@ -29,28 +35,87 @@ class Column(NamedTuple):
     classes: tuple[str, ...] | None
 
 
-class Samples(NamedTuple):
-    """Inputs with the columns that targets are made from: images (N, C, H, W) uint8, or vectors (N, D) float32."""
+@dataclass(frozen=True)
+class Frame:
+    """Rows of a table as read, before anything was read off train.
 
-    inputs: Tensor
+    numbers, dates: (N,) float64, dates in days since 1970; NaN where a cell is empty. categories: columns of words.
+    """
+
+    numbers: dict[str, Tensor]
+    dates: dict[str, Tensor]
+    categories: dict[str, Column]
+    rows: int
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, numbers first, then dates and categories."""
+        return (*self.numbers, *self.dates, *self.categories)
+
+    def __getitem__(self, index: Tensor) -> "Frame":
+        """The rows at `index`, in that order."""
+        return Frame(
+            {name: values[index] for name, values in self.numbers.items()},
+            {name: days[index] for name, days in self.dates.items()},
+            {name: Column(column.values[index], column.classes) for name, column in self.categories.items()},
+            len(index),
+        )
+
+
+class Stream(ABC):
+    """Images that stay in files, and are decoded when they are asked for.
+
+    shape: of one, (C, H, W).
+    """
+
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def __getitem__(self, index: Tensor) -> Self:
+        """Those at `index`, in that order; decodes nothing."""
+
+    @abstractmethod
+    def read(self, index: Tensor) -> Tensor:
+        """Decodes those at `index`. Shapes: (B,) -> (B, C, H, W) uint8"""
+
+
+class Samples(NamedTuple):
+    """Inputs with the columns that targets are made from.
+
+    inputs: images (N, C, H, W) uint8, vectors (N, D) float32, a table's rows, or images that stay in files.
+    """
+
+    inputs: Tensor | Frame | Stream
     columns: dict[str, Column]
 
 
 class Loaded(NamedTuple):
-    """What a source gives: its official train and test, and a digest of the content of both."""
+    """What a source gives: its official train and test, a digest of the content, and val where it has an own one."""
 
     train: Samples
     test: Samples
     digest: str
+    val: Samples | None = None
 
 
 class Place(NamedTuple):
-    """Where a source looks and keeps things, and what decides its synthesis."""
+    """Where a source looks and keeps things, what decides its synthesis, and what is wanted of it.
+
+    labels: the columns that tasks read, and what for; a source whose columns are always the same need not look.
+    """
 
     data_dir: Path
     cache_dir: Path
     seed: int
     download: bool
+    labels: Mapping[str, Reads]
 
 
 class Source(ABC):
@@ -63,15 +128,42 @@ class Source(ABC):
         Raises: ConfigError: nothing was found; one line: where it looked and the ways to provide it.
         """
 
+    def where(self, split: str, number: int) -> str:
+        """Where sample `number` of what `load` gave as train, val or test comes from: a file, and a row in it."""
+        return f"sample {number + 1} of {split}"
+
+
+class RawPart(NamedTuple):
+    """One part of a split before anything was read off train: as PartData, but for tables, which are not encoded."""
+
+    inputs: Tensor | Frame | Stream
+    targets: dict[str, Tensor]
+    origin: Tensor
+
 
 class PartData(NamedTuple):
-    """One part of a split: inputs (N, ...) and each task's targets (N,)."""
+    """One part of a split: inputs (N, ...), each task's targets (N, ...), and each sample's origin in its source.
 
-    inputs: Tensor
+    origin: (N,) int64, numbers for `Source.where`.
+    """
+
+    inputs: Tensor | Stream
     targets: dict[str, Tensor]
+    origin: Tensor
 
 
 Split = dict[str, PartData]
+
+
+class InputSpec(NamedTuple):
+    """What a prepared sample looks like, all that a backbone is told of the data.
+
+    shape: (C, H, W) of an image, (D,) of a vector or a table's row.
+    categories: of a table, how many codes each of its last columns has; code 0 is the unknown one.
+    """
+
+    shape: tuple[int, ...]
+    categories: tuple[int, ...] = ()
 
 
 class Preparation(Struct, frozen=True):
@@ -79,7 +171,8 @@ class Preparation(Struct, frozen=True):
 
     `mean` and `std` have one entry a channel (or a column) of the model's input, in raw units; images of one channel
     are repeated where they have several. `crop` and `flip` only in training. `size`: height and width that images are
-    resized to, after these; None: they stay as they are.
+    resized to, after these; None: they stay as they are. `table`: of a table, whose rows are encoded once, when they
+    are read; mean and deviation are then 0 and 1.
     """
 
     mean: tuple[float, ...]
@@ -87,12 +180,18 @@ class Preparation(Struct, frozen=True):
     crop: int
     flip: bool
     size: tuple[int, int] | None = None
+    table: Encoding | None = None
 
     def shape(self, raw: tuple[int, ...]) -> tuple[int, ...]:
         """Of a prepared sample, given that of a raw one."""
         if len(raw) == 1:
             return raw
         return (max(raw[0], len(self.mean)), *(self.size or raw[1:]))
+
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """How many codes each of a table's last columns has."""
+        return self.table.cardinalities if self.table else ()
 
 
 class Part(NamedTuple):

@@ -131,6 +131,7 @@ def _remove(temporary: Path) -> None:
 def _tensors(train: Samples, test: Samples) -> dict[str, Tensor]:
     tensors = {}
     for part, samples in (("train", train), ("test", test)):
+        assert isinstance(samples.inputs, Tensor)
         tensors[f"{part}/inputs"] = samples.inputs.contiguous()
         for name, column in samples.columns.items():
             tensors[f"{part}/column/{name}"] = column.values.contiguous()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mtl_cli.data.augment import augmented, prepare
-from mtl_cli.data.base import Batch, Part, PartData, Preparation, Split, labelled
+from mtl_cli.data.base import Batch, Part, PartData, Preparation, Split, Stream, labelled
 from mtl_cli.draws import generator, seed_of
 
 Mask = npt.NDArray[np.bool_]
@@ -20,7 +20,11 @@ Mask = npt.NDArray[np.bool_]
 def resident(split: Split, device: torch.device) -> Split:
     """The split on a device; without a copy where it is there, so that loaders share one transfer."""
     return {
-        name: PartData(data.inputs.to(device), {task: target.to(device) for task, target in data.targets.items()})
+        name: PartData(
+            data.inputs if isinstance(data.inputs, Stream) else data.inputs.to(device),
+            {task: target.to(device) for task, target in data.targets.items()},
+            data.origin,
+        )
         for name, data in split.items()
     }
 
@@ -110,6 +114,7 @@ class TrainLoader:
     def _part(self, shelf: Shelf, order: "Rounds", epoch: int, first: int, last: int) -> Part:
         rows, draws, host = order.between(first, last)
         seed = seed_of(self._seed, shelf.name)
+        assert isinstance(shelf.data.inputs, Tensor)
         inputs = augmented(shelf.data.inputs[rows], shelf.preparation, draws, seed, epoch)
         return shelf.part(inputs, rows, host)
 
@@ -179,5 +184,6 @@ class EvalLoader:
             yield Batch([self._part(shelf, rows) for shelf in self._shelves if rows.start < len(shelf)])
 
     def _part(self, shelf: Shelf, rows: slice) -> Part:
+        assert isinstance(shelf.data.inputs, Tensor)
         inputs = prepare(shelf.data.inputs[rows], shelf.preparation)
         return shelf.part(inputs, rows, rows)

@@ -52,6 +52,16 @@ class Overlay(ImageSource, tag="overlay"):
     other_class: Annotated[bool, Meta(description="the right image is of another class than the left one")]
 
 
+class TableFile(Option, tag="table"):
+    """Rows of a CSV, TSV, Parquet or JSON-lines file: numbers, categories and dates in, any columns to predict."""
+
+    path: Annotated[str, Meta(description="the file, below data_dir or absolute; .gz too")]
+    numbers: Annotated[list[str], Meta(description="input columns of numbers")]
+    categories: Annotated[list[str], Meta(description="input columns of words, one of several")]
+    dates: Annotated[list[str], Meta(description="input columns of dates, with or without times of day")]
+    rare: Annotated[Count, Meta(description="words in fewer rows of train than this are one unknown word")]
+
+
 SOURCES = Table(
     "source",
     (Digits, "mtl_cli.data.digits:DigitsSource"),
@@ -59,6 +69,7 @@ SOURCES = Table(
     (ImageFolder, "mtl_cli.data.image_folder:ImageFolderSource"),
     (Mnist, "mtl_cli.data.mnist:MnistSource"),
     (Overlay, "mtl_cli.data.overlay:OverlaySource"),
+    (TableFile, "mtl_cli.data.table.source:TableSource"),
 )
 
 

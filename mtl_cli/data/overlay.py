@@ -62,6 +62,8 @@ class OverlaySource(Source):
         return cached(self.place.cache_dir, "overlay", words, build)
 
     def _overlaid(self, first: Samples, second: Samples, split: str) -> Samples:
+        assert isinstance(first.inputs, Tensor)
+        assert isinstance(second.inputs, Tensor)
         left, others = first.columns["label"], second.columns["label"]
         draw = generator(self.place.seed, "overlay", split)
         if self.option.other_class:

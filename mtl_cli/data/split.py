@@ -6,10 +6,10 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from mtl_cli.data.base import MISSING, Column, PartData, Samples
+from mtl_cli.data.base import MISSING, Column, PartData, RawPart, Samples
 from mtl_cli.draws import generator, seed_of
 
-D = TypeVar("D", Samples, PartData)
+D = TypeVar("D", Samples, RawPart, PartData)
 
 
 def take(data: D, index: Tensor) -> D:
@@ -17,22 +17,26 @@ def take(data: D, index: Tensor) -> D:
     if isinstance(data, Samples):
         columns = {name: Column(column.values[index], column.classes) for name, column in data.columns.items()}
         return Samples(data.inputs[index], columns)
-    return PartData(data.inputs[index], {task: target[index] for task, target in data.targets.items()})
+    targets = {task: target[index] for task, target in data.targets.items()}
+    if isinstance(data, RawPart):
+        return RawPart(data.inputs[index], targets, data.origin[index])
+    return PartData(data.inputs[index], targets, data.origin[index])
 
 
-def limit(samples: Samples, n: int | None, seed: int, *words: str) -> Samples:
-    """At most `n` of the samples, drawn at random and kept in their order; all of them for None.
+def limit(count: int, n: int | None, seed: int, *words: str) -> Tensor:
+    """At most `n` of `count` samples, drawn at random and kept in their order; all of them for None.
 
     Args:
+        count: of samples.
         n: how many to keep.
         seed: of the data.
         words: name the draw, such as the part and train or test.
+    Shapes: -> (n,) int64 indices, ascending
     """
-    count = len(samples.inputs)
     if n is None or n >= count:
-        return samples
+        return torch.arange(count)
     chosen = torch.randperm(count, generator=generator(seed, "limit", *words))[:n]
-    return take(samples, chosen.sort().values)
+    return chosen.sort().values
 
 
 def carve(strata: list[Tensor], count: int, share: float, seed: int, part: str) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from mtl_cli.backbones.base import Features
-from mtl_cli.data.base import Column
+from mtl_cli.data.base import Column, Reads
 from mtl_cli.tasks.options import METRICS, LossOption, TaskOption
 
 
@@ -65,6 +65,9 @@ class Loss(nn.Module, ABC):
 class Task(ABC):
     """One thing to predict. Knows its targets, loss and metrics; its head stands in the model."""
 
+    reads: ClassVar[Reads] = "classes"
+    """What it takes a column for that its target names as it is."""
+
     def __init__(self, name: str, option: TaskOption, fitted: Fitted, loss: Loss) -> None:
         self.name = name
         self.option = option
@@ -73,7 +76,7 @@ class Task(ABC):
 
     @staticmethod
     @abstractmethod
-    def encode(name: str, column: Column) -> tuple[Tensor, tuple[str, ...]]:
+    def encode(name: str, option: TaskOption, column: Column) -> tuple[Tensor, tuple[str, ...]]:
         """A column as this kind's targets (N,) and class names.
 
         Raises: ConfigError: the column does not fit the kind.

@@ -20,7 +20,7 @@ class BinaryTask(Task):
     """Zero or one; the output is a logit. Shapes: output (B, 1), target (B,) float, NaN where there is no label."""
 
     @staticmethod
-    def encode(name: str, column: Column) -> tuple[Tensor, tuple[str, ...]]:
+    def encode(name: str, option: TaskOption, column: Column) -> tuple[Tensor, tuple[str, ...]]:  # noqa: ARG004  # every kind's
         """A column of two classes, or of zeros and ones."""
         classes = column.classes or ("0", "1")
         values = column.values.float()

@@ -16,7 +16,7 @@ class ClassificationTask(Task):
     """A class index; outputs are logits. Shapes: output (B, C), target (B,) int64, MISSING where there is no label."""
 
     @staticmethod
-    def encode(name: str, column: Column) -> tuple[Tensor, tuple[str, ...]]:
+    def encode(name: str, option: TaskOption, column: Column) -> tuple[Tensor, tuple[str, ...]]:  # noqa: ARG004  # every kind's
         """Classes as they are; whole numbers become classes named after them."""
         if column.classes is not None:
             return column.values.long(), column.classes

@@ -16,8 +16,10 @@ from mtl_cli.tasks.options import TaskOption
 class RegressionTask(Task):
     """A number, standardised by train. Shapes: output (B, 1) standardised, target (B,) float in its own unit."""
 
+    reads = "numbers"
+
     @staticmethod
-    def encode(name: str, column: Column) -> tuple[Tensor, tuple[str, ...]]:
+    def encode(name: str, option: TaskOption, column: Column) -> tuple[Tensor, tuple[str, ...]]:  # noqa: ARG004  # every kind's
         """A column of numbers."""
         if column.classes is not None:
             raise ConfigError(

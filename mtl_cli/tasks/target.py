@@ -12,6 +12,11 @@ from mtl_cli.options import ConfigError, nearest, shown, text
 FORMS = ("from", "map", "is")
 
 
+def column_read(target: str | dict[str, Any]) -> tuple[str, bool]:
+    """The name of the column that a target reads, and whether it is mapped; what is no target, `column_of` tells."""
+    return (target, False) if isinstance(target, str) else (str(target.get("from")), True)
+
+
 def column_of(task: str, target: str | dict[str, Any], columns: Mapping[str, Column]) -> Column:
     """The column that a target names, mapped, or one of its classes against the rest; null is no label.
 

@@ -10,6 +10,7 @@ from torchvision.models import resnet18
 
 from mtl_cli.backbones.base import Backbone, BackboneFactory, Pool
 from mtl_cli.backbones.options import BACKBONES
+from mtl_cli.data.base import InputSpec
 from mtl_cli.options import ConfigError
 from tests.options import build
 
@@ -19,7 +20,7 @@ EVERY = pytest.mark.parametrize("name", list(BACKBONES))
 
 def made(name: str, shape: tuple[int, ...] = SHAPE, **changes: object) -> Backbone:
     torch.manual_seed(0)
-    backbone: Backbone = build(BACKBONES, name, shape, **changes)
+    backbone: Backbone = build(BACKBONES, name, InputSpec(shape), **changes)
     return backbone.eval()
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mtl_cli.backbones.base import Backbone, BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
+from mtl_cli.data.base import InputSpec
 from mtl_cli.evaluation import evaluating
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError
@@ -21,7 +22,7 @@ TASKS = ["a", "b"]
 
 def made(name: str) -> Backbone:
     torch.manual_seed(0)
-    backbone: Backbone = build(BACKBONES, name, (3, 32, 32))
+    backbone: Backbone = build(BACKBONES, name, InputSpec((3, 32, 32)))
     return backbone
 
 

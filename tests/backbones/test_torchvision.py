@@ -12,6 +12,7 @@ from mtl_cli.backbones.base import Backbone, BackboneFactory
 from mtl_cli.backbones.cutting import plan
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.backbones.torchvision import _opaque
+from mtl_cli.data.base import InputSpec
 from mtl_cli.options import ConfigError
 from mtl_cli.sharing.options import SHARINGS
 from tests.options import build
@@ -38,7 +39,9 @@ def images(side: int, rows: int = 2, channels: int = 3) -> Tensor:
 
 def made(model: str, shape: tuple[int, ...] | None = None, **changes: object) -> Backbone:
     torch.manual_seed(0)
-    backbone: Backbone = build(BACKBONES, "torchvision", shape or (3, *[side_of(model)] * 2), model=model, **changes)
+    backbone: Backbone = build(
+        BACKBONES, "torchvision", InputSpec(shape or (3, *[side_of(model)] * 2)), model=model, **changes
+    )
     return backbone
 
 

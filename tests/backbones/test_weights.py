@@ -14,6 +14,7 @@ from mtl_cli.backbones import weights
 from mtl_cli.backbones.base import Wanted
 from mtl_cli.backbones.options import BACKBONES, Torchvision
 from mtl_cli.backbones.torchvision import TorchvisionBackbone
+from mtl_cli.data.base import InputSpec
 from mtl_cli.options import ConfigError
 from tests.backbones.test_torchvision import images, own_key
 from tests.options import default
@@ -46,7 +47,7 @@ def test_a_file_with_the_networks_own_keys_is_taken_over_whole(
     tmp_path: Path, state: dict[str, Tensor], name: str
 ) -> None:
     file = saved(state, tmp_path / name)
-    backbone = TorchvisionBackbone.new(option(weights=file), SHAPE)
+    backbone = TorchvisionBackbone.new(option(weights=file), InputSpec(SHAPE))
     for key, tensor in backbone.state_dict().items():
         assert torch.equal(tensor, state[own_key(key)]), key
     whole = models.get_model(MODEL, weights=None).eval()
@@ -61,7 +62,7 @@ def test_the_classifier_may_be_missing_or_another_and_counters_may_be_missing(
     less = {k: t for k, t in state.items() if not k.startswith("classifier.3") and "num_batches" not in k}
     for name, extra in (("none", {}), ("ten", {"classifier.3.weight": torch.zeros(10, 1024)})):
         file = saved({**less, **extra}, tmp_path / f"{name}.pth")
-        backbone = TorchvisionBackbone.new(option(weights=file), SHAPE)
+        backbone = TorchvisionBackbone.new(option(weights=file), InputSpec(SHAPE))
         assert torch.equal(
             backbone.stages["features_0"].body.state_dict()["features.0.0.weight"], state["features.0.0.weight"]
         )
@@ -85,7 +86,7 @@ def test_a_file_of_another_network_is_one_line_that_counts_and_names(
     }[change]
     file = saved(changed, tmp_path / "w.pth")
     with pytest.raises(ConfigError, match=rf"^backbone.weights=\S+ {line}") as found:
-        TorchvisionBackbone.new(option(weights=file), SHAPE)
+        TorchvisionBackbone.new(option(weights=file), InputSpec(SHAPE))
     assert "\n" not in str(found.value)
 
 
@@ -105,7 +106,7 @@ def test_a_file_that_holds_no_weights_is_one_line(tmp_path: Path, content: objec
     else:
         torch.save(content, file)
     with pytest.raises(ConfigError, match=f"backbone.weights={file} {line}") as found:
-        TorchvisionBackbone.new(option(weights=str(file)), SHAPE)
+        TorchvisionBackbone.new(option(weights=str(file)), InputSpec(SHAPE))
     assert "\n" not in str(found.value)
 
 
@@ -131,7 +132,7 @@ def test_weights_that_cannot_be_fetched_are_one_line_with_the_file_and_its_place
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(WeightsEnum, "get_state_dict", unreachable)
     with pytest.raises(ConfigError) as found:
-        TorchvisionBackbone.new(option(weights="DEFAULT"), SHAPE)
+        TorchvisionBackbone.new(option(weights="DEFAULT"), InputSpec(SHAPE))
     url = MobileNet_V3_Small_Weights.DEFAULT.url
     file = url.rpartition("/")[2]
     assert str(found.value) == (
@@ -192,4 +193,4 @@ def test_weights_bring_the_size_and_the_scale_that_they_were_trained_with(tmp_pa
 
 
 def test_a_backbone_that_a_checkpoint_will_fill_needs_no_file() -> None:
-    assert TorchvisionBackbone(option(weights="DEFAULT"), SHAPE).spec.width == 1024
+    assert TorchvisionBackbone(option(weights="DEFAULT"), InputSpec(SHAPE)).spec.width == 1024

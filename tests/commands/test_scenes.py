@@ -58,7 +58,7 @@ def grids(tasks: int) -> list[Grid]:
     its = {name: make_task(name, "classification", torch.tensor([0, 1]), ("no", "yes")) for name in names}
     preparation = Preparation(mean=(0.0,), std=(1.0,), crop=0, flip=False)
     inputs = torch.full((2, 1, 4, 4), 7, dtype=torch.uint8)
-    split = {"images": PartData(inputs, targets)}
+    split = {"images": PartData(inputs, targets, torch.arange(len(inputs)))}
     loader = TrainLoader(split, {"images": preparation}, 2, 0, torch.device("cpu"))
     return list(training_inputs(its, {"images": preparation}, loader))
 

@@ -19,7 +19,7 @@ from mtl_cli.options import ConfigError
 
 
 def source(root: Path, *, path: str | None = None, download: bool = False) -> Cifar10Source:
-    return Cifar10Source(Cifar10(path=path, crop=4, flip=True), Place(root, root / "cache", 0, download))
+    return Cifar10Source(Cifar10(path=path, crop=4, flip=True), Place(root, root / "cache", 0, download, {}))
 
 
 def png(value: int) -> bytes:

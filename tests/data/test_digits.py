@@ -10,7 +10,9 @@ from mtl_cli.data.options import Digits
 
 
 def load(*, test: float = 0.2, seed: int = 0) -> Loaded:
-    return DigitsSource(Digits(test=test, crop=0, flip=False), Place(Path(), Path(), seed, download=False)).load()
+    return DigitsSource(
+        Digits(test=test, crop=0, flip=False), Place(Path(), Path(), seed, download=False, labels={})
+    ).load()
 
 
 def rows(*lines: str) -> torch.Tensor:

@@ -50,7 +50,7 @@ def zipped(path: Path, files: Files) -> Path:
 
 def source(tmp_path: Path, path: str, *, size: int | None = None, colour: bool = True) -> ImageFolderSource:
     option = ImageFolder(path=path, size=size, colour=colour, crop=0, flip=False)
-    return ImageFolderSource(option, Place(tmp_path, tmp_path / "cache", 0, download=False))
+    return ImageFolderSource(option, Place(tmp_path, tmp_path / "cache", 0, download=False, labels={}))
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "zip with all in one folder"])

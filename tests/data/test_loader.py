@@ -14,7 +14,9 @@ MOVED = Preparation(mean=(3.0,), std=(2.0,), crop=2, flip=True)
 
 def numbered(n: int, **targets: Tensor) -> PartData:
     """Samples whose one input, and target `number`, is their own index."""
-    return PartData(torch.arange(n, dtype=torch.float32)[:, None], {"number": torch.arange(n), **targets})
+    return PartData(
+        torch.arange(n, dtype=torch.float32)[:, None], {"number": torch.arange(n), **targets}, torch.arange(n)
+    )
 
 
 def train(sizes: dict[str, int], batch: int, seed: int = 0) -> TrainLoader:
@@ -24,7 +26,7 @@ def train(sizes: dict[str, int], batch: int, seed: int = 0) -> TrainLoader:
 
 def pictures(n: int) -> PartData:
     inputs = torch.randint(0, 256, (n, 1, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
-    return PartData(inputs, {"number": torch.arange(n)})
+    return PartData(inputs, {"number": torch.arange(n)}, torch.arange(n))
 
 
 def rows(batches: list[Batch], part: int = 0) -> list[int]:

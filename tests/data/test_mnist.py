@@ -23,7 +23,7 @@ def files(root: Path, variant: str, start: int = 0) -> Path:
 
 
 def source(root: Path, variant: str = "MNIST", *, download: bool = False) -> MnistSource:
-    return MnistSource(Mnist(variant=variant, crop=0, flip=False), Place(root, root / "cache", 0, download))
+    return MnistSource(Mnist(variant=variant, crop=0, flip=False), Place(root, root / "cache", 0, download, {}))
 
 
 def test_images_and_labels_are_read_from_idx_files(tmp_path):

@@ -33,7 +33,7 @@ def sets(tmp_path_factory) -> Path:
 
 
 def load(sets: Path, cache: Path, seed: int = 0, **options) -> Loaded:
-    return OverlaySource(Overlay(**{**DEFAULTS, **options}), Place(sets, cache, seed, download=False)).load()
+    return OverlaySource(Overlay(**{**DEFAULTS, **options}), Place(sets, cache, seed, download=False, labels={})).load()
 
 
 def corner(loaded: Loaded, split: str = "train") -> list[int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mtl_cli.backbones.base import Backbone, BackboneFactory, Spec, StageSpec
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.contracts import slot
+from mtl_cli.data.base import InputSpec
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.sharing.options import SHARINGS
@@ -38,8 +39,8 @@ def factory(kind: str) -> BackboneFactory:
     if kind == "sequence":
         return BackboneFactory(Words())
     if kind == "vector":
-        return BackboneFactory(build(BACKBONES, "mlp", SHAPE, hidden=[7, 6]))
-    return BackboneFactory(build(BACKBONES, "cnn", SHAPE, channels=4, depth=2))
+        return BackboneFactory(build(BACKBONES, "mlp", InputSpec(SHAPE), hidden=[7, 6]))
+    return BackboneFactory(build(BACKBONES, "cnn", InputSpec(SHAPE), channels=4, depth=2))
 
 
 def made(name: str, kind: str = "map", tasks: tuple[str, ...] = TASKS) -> Sharing:

@@ -4,7 +4,7 @@ import torch
 
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
-from mtl_cli.data.base import Preparation
+from mtl_cli.data.base import InputSpec, Preparation
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.shipping.needed import needed
@@ -44,7 +44,7 @@ def live(
     """A model that has been in training: no two networks equal, each part with running statistics of its own."""
     torch.manual_seed(0)
     small = {"cnn": {"channels": 4, "depth": 2, "norm": "batch"}, "mlp": {"hidden": [7, 6]}}[backbone]
-    factory = BackboneFactory(build(BACKBONES, backbone, shape, **small))
+    factory = BackboneFactory(build(BACKBONES, backbone, InputSpec(shape), **small))
     tasks = tasks_of(kinds or list(KINDS))
     shared = build(SHARINGS, sharing, factory, list(tasks))
     heads = {name: build(HEADS, "linear", shared.spec(name), task.width, "head") for name, task in tasks.items()}

@@ -17,7 +17,7 @@ COLUMNS = {"label": ANIMALS, "height": HEIGHTS}
 
 
 def encode(kind: str, column: Column) -> tuple[torch.Tensor, tuple[str, ...]]:
-    return KINDS.target(task_option(kind)).encode("t", column)
+    return KINDS.target(task_option(kind)).encode("t", task_option(kind), column)
 
 
 def mistake(target: Any) -> str:

@@ -13,7 +13,7 @@ from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.mlp import MlpBackbone
 from mtl_cli.backbones.options import Mlp
 from mtl_cli.contracts import LossFacts
-from mtl_cli.data.base import Batch, Part, labelled
+from mtl_cli.data.base import Batch, InputSpec, Part, labelled
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.regularizers.base import Regularizer
@@ -128,7 +128,7 @@ def make_model(
 ) -> MultiTaskModel:
     """Two hidden layers of five, in float64."""
     torch.manual_seed(1)
-    factory = BackboneFactory(MlpBackbone(Mlp(hidden=[5, 5], dropout=dropout, freeze=None), (6,)).double())
+    factory = BackboneFactory(MlpBackbone(Mlp(hidden=[5, 5], dropout=dropout, freeze=None), InputSpec((6,))).double())
     option = SHARING[sharing]
     kind = wrap or SHARINGS.target(option)
     shared: Sharing = kind(option, factory, list(tasks))
