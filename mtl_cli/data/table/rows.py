@@ -1,0 +1,63 @@
+"""Some rows of a table, and what is told of the rows that cannot be read."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mtl_cli.options import ConfigError
+
+
+class Layout(NamedTuple):
+    """How a table is written.
+
+    delimiter: of CSV; None: by the file's name or its first line. encoding: of text. columns: their names, for CSV
+    without a header; None: it has one.
+    """
+
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+    columns: tuple[str, ...] | None = None
+
+
+class Rows(NamedTuple):
+    """Some rows with their numbers in the file, (N,) from 1; text, or what types the file gives its columns."""
+
+    numbers: npt.NDArray[np.int64]
+    table: pa.RecordBatch
+
+
+Skip = Callable[[int, str], None]
+"""Is told the number of a row that is left out, and what is wrong with it."""
+
+
+class Bad:
+    """What becomes of rows that cannot be read: told to `skip`, in order, or an error where there is none."""
+
+    def __init__(self, name: str, skip: Skip | None) -> None:
+        self._name = name
+        self._skip = skip
+        self._waiting: list[tuple[int, str]] = []
+
+    def add(self, row: int, said: str) -> None:
+        """Keeps it until `tell`, as it may come from a thread of its own."""
+        self._waiting.append((row, said))
+
+    def tell(self) -> None:
+        """Raises: ConfigError: the first of them, where nothing skips them."""
+        waiting, self._waiting = sorted(self._waiting), []
+        for row, said in waiting:
+            if self._skip is None:
+                raise ConfigError(f"{self._name}, row {row}{said}")
+            self._skip(row, said.lstrip(",: "))
+
+
+def unique(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """The names of columns. Raises: ConfigError: two are alike."""
+    for column in names:
+        count = names.count(column)
+        if count > 1:
+            raise ConfigError(f"{name} has {count} columns named {column!r}: give each a name of its own")
+    return names
