@@ -68,7 +68,7 @@ def _write(made: Format, shipped: Shipped, restored: Restored, file: Path, sessi
     source = {"checkpoint": restored.folder.name, "epoch": restored.meta["epoch"], "step": restored.meta["step"]}
     live = Live(restored.model, restored.tasks, restored.known.preparations)
     with quiet():
-        made.write(shipped, metadata(shipped, source), file)
+        made.write(shipped, metadata(shipped, source, made.words), file)
         errors = compare(live, shipped, made.load(file))
     judge(errors, made.tolerance)
     verdict = {

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from mtl_cli.commands.build import build_model, build_tasks, given_from, known_from
 from mtl_cli.commands.restore import Restored
 from mtl_cli.config import Config
+from mtl_cli.options import Option
 from mtl_cli.schema import check
 from mtl_cli.shipping.base import Recipe
 from mtl_cli.shipping.needed import needed
@@ -19,13 +21,28 @@ from mtl_cli.shipping.shipped import Shipped
 
 def recipe(config: Config, restored: Restored) -> Recipe:
     """How the restored model is built again; folders of this machine are left out of it."""
-    places = {"runs_dir": "runs", "data_dir": "data", "cache_dir": None, "run_dir": None, "init_from": None}
+    places: dict[str, Any] = {
+        "runs_dir": "runs",
+        "data_dir": "data",
+        "cache_dir": None,
+        "run_dir": None,
+        "init_from": None,
+    }
+    parts = {name: _without_folder(source) for name, source in config.data.parts.items()}
+    places["data"] = msgspec.structs.replace(config.data, parts=parts)
     kept = {name: restored.meta[name] for name in ("shape", "fitted", "preparations")}
     text = {
         "config": json.dumps(msgspec.to_builtins(msgspec.structs.replace(config, **places))),
         "meta": json.dumps(kept),
     }
     return Recipe(text, fresh)
+
+
+def _without_folder(source: Option) -> Option:
+    """A source that names its file or folder, if it does, by the last part of its path."""
+    if "path" not in source.__struct_fields__ or msgspec.structs.asdict(source)["path"] is None:
+        return source
+    return msgspec.structs.replace(source, path=Path(msgspec.structs.asdict(source)["path"]).name)
 
 
 def fresh(metadata: Mapping[str, str]) -> Shipped:

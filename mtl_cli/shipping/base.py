@@ -8,10 +8,10 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from mtl_cli.shipping.options import FormatOption
-from mtl_cli.shipping.shipped import Shipped
+from mtl_cli.shipping.shipped import Inputs, Shipped
 
-Answers = Callable[[Tensor], Mapping[str, Tensor]]
-"""Inputs (B, ...) to named outputs: what a file holds once it is loaded."""
+Answers = Callable[[Inputs], Mapping[str, Tensor]]
+"""Inputs as `Shipped` takes them to named outputs: what a file holds once it is loaded."""
 
 
 class Recipe(NamedTuple):
@@ -35,6 +35,8 @@ class Format(ABC):
     tolerance: ClassVar[float]
     packages: ClassVar[tuple[str, ...]]
     """Whose versions decide what the file does."""
+    words: ClassVar[bool] = False
+    """Whether a table's categories go in as words; else by their codes."""
 
     def __init__(self, option: FormatOption, recipe: Recipe) -> None:
         self.recipe = recipe

@@ -7,7 +7,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from mtl_cli.shipping.base import Answers, Format
-from mtl_cli.shipping.shipped import Shipped, unit_images
+from mtl_cli.shipping.shipped import Shipped
 
 
 class Pt2Format(Format):
@@ -27,9 +27,11 @@ class Pt2Format(Format):
 
 def program(shipped: Shipped) -> ExportedProgram:
     """The graph, without the paths of the machine that it was made on."""
-    example = unit_images(shipped.example(2))
+    example = shipped.given(shipped.example(2))
+    batch = {0: Dim("batch")}
+    shapes = {"inputs": dict.fromkeys(example, batch) if isinstance(example, dict) else batch}
     with torch.no_grad():
-        exported = torch.export.export(shipped, (example,), dynamic_shapes={"inputs": {0: Dim("batch")}})
+        exported = torch.export.export(shipped, (example,), dynamic_shapes=shapes)
     for node in exported.graph.nodes:
         node.meta.pop("stack_trace", None)
     return exported

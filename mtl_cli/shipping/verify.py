@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from mtl_cli.data.augment import prepare
-from mtl_cli.data.base import Preparation
+from mtl_cli.data.base import Frame, Preparation
+from mtl_cli.data.table.encoding import encode
 from mtl_cli.evaluation import evaluating
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import JobError
 from mtl_cli.shipping.base import Answers
-from mtl_cli.shipping.shipped import Shipped, unit_images
+from mtl_cli.shipping.shipped import Shipped
 from mtl_cli.tasks.base import Task
 
 BATCHES = (1, 2, 7)
@@ -30,15 +31,23 @@ class Live(NamedTuple):
     tasks: Mapping[str, Task]
     preparations: Mapping[str, Preparation]
 
-    def answers(self, raw: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+    def answers(self, raw: Tensor | Frame, tasks: Sequence[str]) -> dict[str, Tensor]:
         """The named outputs of those tasks for raw inputs. Shapes: (B, ...) -> {name: (B, ...)}"""
         found: dict[str, Tensor] = {}
         with evaluating(self.model), torch.no_grad():
             for name in tasks:
                 part = self.model.part_of[name]
-                output = self.model(prepare(raw, self.preparations[part]), [name], part)[name]
+                output = self.model(_prepared(raw, self.preparations[part]), [name], part)[name]
                 found |= {f"{name}.{what}": tensor for what, tensor in self.tasks[name].readout(output).items()}
         return found
+
+
+def _prepared(raw: Tensor | Frame, preparation: Preparation) -> Tensor:
+    """As training has it."""
+    if isinstance(raw, Tensor):
+        return prepare(raw, preparation)
+    assert preparation.table is not None
+    return prepare(encode(raw, preparation.table), preparation)
 
 
 def compare(live: Live, shipped: Shipped, answers: Answers) -> Errors:
@@ -47,7 +56,7 @@ def compare(live: Live, shipped: Shipped, answers: Answers) -> Errors:
     for rows in BATCHES:
         raw = shipped.example(rows)
         with torch.no_grad():
-            found = answers(unit_images(raw))
+            found = answers(shipped.given(raw))
         for name, expected in live.answers(raw, list(shipped.tasks)).items():
             errors.setdefault(name, {})[str(rows)] = _error(expected, found.get(name))
     return errors

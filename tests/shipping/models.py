@@ -4,7 +4,9 @@ import torch
 
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
+from mtl_cli.commands.divide import table_preparation
 from mtl_cli.data.base import InputSpec, Preparation
+from mtl_cli.data.table.code import CategoryCode, DateCode, Encoding, NumberCode
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.shipping.needed import needed
@@ -28,6 +30,23 @@ TARGETS = {
 }
 
 
+TABLE = Encoding(
+    (
+        NumberCode("age", mean=40.0, std=12.5, indicator=True),
+        NumberCode("Einkommen, netto (€)", mean=2e9, std=1e4, indicator=False),
+        NumberCode("\"]: \\ {quo'ted}", mean=0.0, std=1.0, indicator=False),
+        NumberCode("keys.logits", mean=0.0, std=1.0, indicator=False),
+    ),
+    (DateCode("born on", 9000.5, 3000.0, clock=True, indicator=True), DateCode("since", 1e4, 10.0, False, False)),
+    (
+        CategoryCode("job", ("nurse", "naïve ☃", 'a"b, c'), True),
+        CategoryCode("keys", ("\N{REPLACEMENT CHARACTER}", "x y"), missing=False),
+        CategoryCode("never", (), missing=False),
+    ),
+)
+"""Columns with names and words of every sort; one is named as an output, one as a task."""
+
+
 def tasks_of(kinds: list[str]) -> dict[str, Task]:
     """A task of each of these kinds in turn."""
     chosen = [kinds[i % len(kinds)] for i in range(len(NAMES))]
@@ -40,11 +59,13 @@ def live(
     kinds: list[str] | None = None,
     parts: dict[str, str] = PARTS,
     shape: tuple[int, ...] = SHAPE,
+    table: Encoding | None = None,
 ) -> Live:
     """A model that has been in training: no two networks equal, each part with running statistics of its own."""
     torch.manual_seed(0)
+    given = InputSpec(shape) if table is None else InputSpec((table.width,), table.cardinalities)
     small = {"cnn": {"channels": 4, "depth": 2, "norm": "batch"}, "mlp": {"hidden": [7, 6]}}[backbone]
-    factory = BackboneFactory(build(BACKBONES, backbone, InputSpec(shape), **small))
+    factory = BackboneFactory(build(BACKBONES, backbone, given, **small))
     tasks = tasks_of(kinds or list(KINDS))
     shared = build(SHARINGS, sharing, factory, list(tasks))
     heads = {name: build(HEADS, "linear", shared.spec(name), task.width, "head") for name, task in tasks.items()}
@@ -55,6 +76,8 @@ def live(
             if tensor.is_floating_point():
                 tensor.add_(0.3 * torch.rand(tensor.shape, generator=generator))
     wide = {part: Preparation(p.mean[: shape[0]], p.std[: shape[0]], 0, False) for part, p in PREPARATIONS.items()}
+    if table is not None:
+        wide = dict.fromkeys(PREPARATIONS, table_preparation(table))
     return Live(model.eval(), tasks, wide)
 
 
