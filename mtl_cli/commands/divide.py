@@ -19,13 +19,14 @@ from mtl_cli.data.base import (
     Source,
     Split,
     Stream,
+    labelled,
 )
 from mtl_cli.data.cache import cache_folder
 from mtl_cli.data.options import SOURCES, TableFile
-from mtl_cli.data.split import carve, limit, take
+from mtl_cli.data.split import carve, keep_seen, limit, take
 from mtl_cli.data.table.code import Encoding
 from mtl_cli.data.table.encoding import encode, fit_encoding, joined
-from mtl_cli.options import ConfigError
+from mtl_cli.options import ConfigError, text
 from mtl_cli.tasks.options import KINDS
 from mtl_cli.tasks.target import column_of, column_read
 
@@ -76,6 +77,7 @@ def targeted(config: Config, part: str, source: Source, loaded: Loaded) -> tuple
         target, classes[name] = KINDS.target(option).encode(name, option, column_of(name, option.target, whole))
         for split, piece in zip(pieces, target.split(sizes), strict=True):
             targets[split][name] = piece
+        _seen(config, name, {split: its[name] for split, its in targets.items()}, classes[name], source)
     raw = {
         split: RawPart(samples.inputs, targets[split], torch.arange(len(samples.inputs)))
         for split, samples in pieces.items()
@@ -91,6 +93,7 @@ def divide(
     def cut(rest: RawPart, share: float, word: str) -> tuple[RawPart, RawPart]:
         strata = [target for name, target in rest.targets.items() if classes[name] and target.ndim == 1]
         stay, go = carve(strata, len(rest.inputs), share, config.data.seed, f"{part}/{word}")
+        stay, go = keep_seen(strata, stay, go)
         return take(rest, stay), take(rest, go)
 
     found = dict(pieces)
@@ -138,6 +141,24 @@ def encoded(divided: Mapping[str, RawSplit], preparations: Mapping[str, Preparat
                 inputs = encode(inputs, table)
             splits[split][part] = PartData(inputs, piece.targets, piece.origin)
     return splits
+
+
+def _seen(config: Config, name: str, targets: Mapping[str, Tensor], classes: tuple[str, ...], source: Source) -> None:
+    """Raises: ConfigError: a class in val or test that no sample of the whole train has."""
+    if not classes or targets["train"].ndim != 1:
+        return
+    known = targets["train"].unique()
+    for split in ("val", "test"):
+        if split not in targets:
+            continue
+        strange = (labelled(targets[split]) & ~torch.isin(targets[split], known)).nonzero()[:, 0]
+        if len(strange):
+            row = int(strange[0])
+            label = classes[int(targets[split][row])]
+            raise ConfigError(
+                f"{source.where(split, row)}, column {column_read(config.tasks[name].target)[0]}: {text(label)} is a "
+                f"class of tasks.{name} that train never has: leave it out of {split}, or map it to null"
+            )
 
 
 def _kept(config: Config, part: str, split: str, piece: RawPart) -> Tensor:

@@ -56,10 +56,26 @@ class TableFile(Option, tag="table"):
     """Rows of a CSV, TSV, Parquet or JSON-lines file: numbers, categories and dates in, any columns to predict."""
 
     path: Annotated[str, Meta(description="the file, below data_dir or absolute; .gz too")]
+    test_path: Annotated[
+        str | None, Meta(description="a file of its own for test; null: test rows are in the same one")
+    ]
+    split: Annotated[str | None, Meta(description="a column that says train, val or test of each row")]
+    test: Annotated[Share, Meta(description="share kept for test where neither of these says which rows are")]
     numbers: Annotated[list[str], Meta(description="input columns of numbers")]
     categories: Annotated[list[str], Meta(description="input columns of words, one of several")]
     dates: Annotated[list[str], Meta(description="input columns of dates, with or without times of day")]
     rare: Annotated[Count, Meta(description="words in fewer rows of train than this are one unknown word")]
+    missing: Annotated[
+        list[str | int | float], Meta(description="what is written in a cell that is empty, beside nothing at all")
+    ]
+    codes: Annotated[
+        dict[str, list[str | int | float]], Meta(description="column -> what else is written in its empty cells")
+    ]
+    delimiter: Annotated[
+        Literal[",", ";", "\t", "|"] | None, Meta(description="between cells; null: by the name or the first line")
+    ]
+    encoding: Annotated[str, Meta(description="of text, such as utf-8, cp1252, utf-16")]
+    columns: Annotated[list[str] | None, Meta(description="the columns' names, where CSV has no header; null: it has")]
 
 
 SOURCES = Table(

@@ -68,6 +68,20 @@ def carve(strata: list[Tensor], count: int, share: float, seed: int, part: str) 
     return torch.from_numpy(first).sort().values, torch.from_numpy(second).sort().values
 
 
+def keep_seen(strata: list[Tensor], stay: Tensor, go: Tensor) -> tuple[Tensor, Tensor]:
+    """What `carve` gave, but a class that would be only among those that go has its first sample stay.
+
+    Shapes: (N,) each; (count - n,) and (n,), int64 indices, ascending -> the same with other n
+    """
+    moved = torch.zeros(len(go), dtype=torch.bool)
+    for target in map(_whole, strata):
+        there = target[torch.cat([stay, go[moved]])]
+        for label in target[go].unique():
+            if label != MISSING and not (there == label).any():
+                moved[int((target[go] == label).nonzero()[0])] = True
+    return torch.cat([stay, go[moved]]).sort().values, go[~moved]
+
+
 def _groups(strata: list[Tensor], few: int) -> Tensor:
     """The stratum of each sample, each with room among the `few` of the smaller side. Shape: (N,)"""
     labels = torch.stack([_whole(target) for target in strata], dim=1)

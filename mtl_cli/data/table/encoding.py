@@ -38,9 +38,17 @@ def joined(frames: Sequence[Frame]) -> Frame:
     return Frame(
         {name: torch.cat([frame.numbers[name] for frame in frames]) for name in first.numbers},
         {name: torch.cat([frame.dates[name] for frame in frames]) for name in first.dates},
-        {name: _joined([frame.categories[name] for frame in frames]) for name in first.categories},
+        {name: joined_words([frame.categories[name] for frame in frames]) for name in first.categories},
         sum(map(len, frames)),
     )
+
+
+def joined_words(columns: Sequence[Column]) -> Column:
+    """Columns of words, one after the other, with one list of words."""
+    words = tuple(dict.fromkeys(word for column in columns for word in column.classes or ()))
+    code = CategoryCode("", words, missing=False)
+    values = [torch.where(c.values == MISSING, MISSING, category_codes(c, code) - 1) for c in columns]
+    return Column(torch.cat(values), words)
 
 
 def encode(frame: Frame, encoding: Encoding) -> Tensor:
@@ -88,13 +96,6 @@ def category_codes(column: Column, code: CategoryCode) -> Tensor:
     place = {word: i + 1 for i, word in enumerate(code.words)}
     table = torch.tensor([*(place.get(word, 0) for word in column.classes or ()), code.empty])
     return table[torch.where(column.values == MISSING, len(table) - 1, column.values.long())]
-
-
-def _joined(columns: Sequence[Column]) -> Column:
-    words = tuple(dict.fromkeys(word for column in columns for word in column.classes or ()))
-    code = CategoryCode("", words, missing=False)
-    values = [torch.where(c.values == MISSING, MISSING, category_codes(c, code) - 1) for c in columns]
-    return Column(torch.cat(values), words)
 
 
 def _standard(values: Tensor, mean: float, std: float) -> Tensor:

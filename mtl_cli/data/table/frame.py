@@ -1,0 +1,70 @@
+"""From columns as read to a table's rows: which cells are numbers, days or words, and what is wrong with the others."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from mtl_cli.data.base import Frame
+from mtl_cli.data.options import TableFile
+from mtl_cli.data.table.cells import Wrong, days, numbers, words
+from mtl_cli.options import ConfigError, nearest
+
+MOST = 12
+"""Columns that an error lists."""
+
+
+class Inputs(NamedTuple):
+    """The input columns of a table, by what their cells are."""
+
+    numbers: Sequence[str]
+    dates: Sequence[str]
+    categories: Sequence[str]
+
+
+def frame(table: pa.Table, inputs: Inputs, option: TableFile) -> tuple[Frame, dict[str, Wrong]]:
+    """The rows, and the wrong cells of each column that has some; those are NaN in the rows.
+
+    Args:
+        table: has at least the columns that are inputs.
+        inputs: which those are.
+        option: what is written in empty cells.
+    """
+    found = {name: numbers(table.column(name), empty(option, name)) for name in inputs.numbers}
+    moments = {name: days(table.column(name), empty(option, name)) for name in inputs.dates}
+    rows = Frame(
+        {name: column.values for name, column in found.items()},
+        {name: column.values for name, column in moments.items()},
+        {name: words(table.column(name), empty(option, name)) for name in inputs.categories},
+        table.num_rows,
+    )
+    return rows, {name: column.wrong for name, column in (found | moments).items() if column.wrong}
+
+
+def empty(option: TableFile, column: str) -> frozenset[str]:
+    """What is written in the empty cells of a column."""
+    return frozenset(map(str, [*option.missing, *option.codes.get(column, [])]))
+
+
+def has(table: pa.Table, wanted: Iterable[str], name: str) -> None:
+    """Raises: ConfigError: a column is not there; the nearest is named."""
+    for column in wanted:
+        if column not in table.schema.names:
+            raise ConfigError(f"{name} has no column {column!r}: {_offered(column, table.schema.names)}")
+
+
+def refuse(wrong: dict[str, Wrong], name: str) -> None:
+    """Raises: ConfigError: the first row with a wrong cell."""
+    if wrong:
+        row, column = min((min(cells), column) for column, cells in wrong.items())
+        raise ConfigError(
+            f"{name}, row {row + 1}, column {column}: {wrong[column][row]}: mend it, or list in missing or codes what "
+            "stands for an empty cell"
+        )
+
+
+def _offered(column: str, known: list[str]) -> str:
+    offer = nearest(column, known)
+    if offer.startswith("choose") and len(known) > MOST:
+        return f"it has {', '.join(known[:MOST])} and {len(known) - MOST} more"
+    return offer
