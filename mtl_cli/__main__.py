@@ -4,6 +4,7 @@ import sys
 
 COMMANDS = {
     "train": "train one model for several tasks; resume a run",
+    "data": "check a data set without training: counts, missing labels, doubles",
     "eval": "evaluate a run or a checkpoint on a split",
     "export": "write a trained model, or some tasks of it, as a file that runs without mtl",
     "predict": "say what a trained model makes of images: CSV or JSON lines",
@@ -24,6 +25,7 @@ examples:
   mtl train task=cifar_multi sharing=cross_stitch trainer.epochs=5
   mtl train -m aggregation=sum,pcgrad seed=0,1 one run for each combination
   mtl train resume=runs/digits/RUN             go on where a run stopped
+  mtl data task=mine --config-dir conf         what is in a data set, and what is odd
   mtl eval checkpoint=runs/digits/RUN          its best checkpoint, on test
   mtl export checkpoint=runs/digits/RUN export.format=onnx
   mtl predict checkpoint=runs/digits/RUN input=photos > rows.csv

@@ -30,6 +30,7 @@ from omegaconf import OmegaConf
 from mtl_cli import schema
 from mtl_cli.__main__ import main
 from mtl_cli.asked import MODULES
+from mtl_cli.cli.jobs import COMPUTING
 from mtl_cli.config import Config
 from mtl_cli.tasks.options import METRICS
 
@@ -119,7 +120,7 @@ def stubs() -> Iterator[list[Config]]:
     """Within it jobs do nothing; the list has the configurations of those started."""
     started: list[Config] = []
     with pytest.MonkeyPatch.context() as patch, mock.patch.dict(METRICS):
-        for name in ("mtl_cli.commands.train", *MODULES.values()):
+        for name in (*COMPUTING.values(), *MODULES.values()):
             stub = ModuleType(name)
             vars(stub)["run"] = lambda config, *_: started.append(config)
             patch.setitem(sys.modules, stub.__name__, stub)
@@ -175,7 +176,7 @@ def test_a_command_line_of_a_page_is_right(
     out, err = capsys.readouterr()
     mistake = line.shown is not None and line.shown.startswith("mtl: ")
     assert (code, err) == ((2, line.shown) if mistake else (0, ""))
-    runs_jobs = words[0] in ("train", *MODULES) and not {"--help", "--cfg", "-c", "--info", "-i"} & set(words)
+    runs_jobs = words[0] in (*COMPUTING, *MODULES) and not {"--help", "--cfg", "-c", "--info", "-i"} & set(words)
     assert bool(started) == (runs_jobs and not mistake)
     if words[0] == "ls" and line.shown is not None:
         for shown in line.shown.split("...\n"):

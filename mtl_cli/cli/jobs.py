@@ -16,6 +16,9 @@ from mtl_cli.config import ASKED, CHOICES, Config
 from mtl_cli.options import ConfigError, convert
 from mtl_cli.session import Session
 
+COMPUTING = {"train": "mtl_cli.commands.train", "data": "mtl_cli.commands.data"}
+"""Commands that start from the packaged options: whose `run` answers."""
+
 
 class Call(NamedTuple):
     """What the user asked for.
@@ -59,9 +62,8 @@ def _train(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:
     if call.only_check:
         return
     session = _session(cfg, call)
-    from mtl_cli.commands.train import run as train  # not at the top: it imports torch
-
-    train(config, session)
+    command = import_module(COMPUTING[call.command])  # not at the top: it imports torch
+    command.run(config, session)
 
 
 def _of_checkpoint(cfg: DictConfig, raw: dict[str, Any], call: Call) -> None:

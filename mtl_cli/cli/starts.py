@@ -42,6 +42,8 @@ def call(command: str, arguments: Arguments) -> Call:
         return _of_checkpoint(command, arguments)
     if command == "train" and resume is not None and resume.plain is not None:
         return _resumption(resume.plain, arguments)
+    if command == "data" and resume is not None and resume.plain is not None:
+        raise ConfigError(f"{resume} has no effect here: mtl data looks at a task set, task=NAME")
     return Call(command, command, arguments, arguments.typed)
 
 
@@ -57,7 +59,7 @@ def to_check(call: Call) -> Call:
 
 
 def _one_place_each(command: str, arguments: Arguments) -> None:
-    if arguments.sweep and command in ("ls", "predict"):
+    if arguments.sweep and command in ("ls", "predict", "data"):
         raise ConfigError(f"--multirun has nothing to sweep in {command}: leave it out")
     if not arguments.sweep:
         return

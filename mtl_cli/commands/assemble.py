@@ -93,6 +93,13 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     return Built(data, model, used, engine, average, loaders, device, notes)
 
 
+def wants_heldout(config: Config) -> bool:
+    """Whether a method of the configuration looks at data that is not trained on."""
+    weighting = weighting_base.make(config.weighting, _losses(config))
+    aggregation = aggregation_base.make(config.aggregation, list(config.tasks))
+    return weighting.needs.heldout or aggregation.needs.heldout
+
+
 def _regularizers(config: Config) -> dict[str, Regularizer]:
     return {name: REGULARIZERS.target(option)(option) for name, option in config.regularizer.items()}
 

@@ -70,9 +70,9 @@ def build_data(config: Config, heldout: bool, known: Known | None) -> Data:
         pieces, its_classes = targeted(config, part, source, loaded)
         classes |= its_classes
         divided[part] = divide(config, part, pieces, its_classes, heldout)
-    known = known or _read_off(config, divided, classes, wanted)
+    known = known or read_off(config, divided, classes, wanted)
     splits = encoded(divided, known.preparations)
-    given = _given(splits["train"], known.preparations)
+    given = given_of(splits["train"], known.preparations)
     return Data(splits, build_tasks(config, known), parts_of(config), known, given, digests, sources)
 
 
@@ -117,9 +117,10 @@ def given_from(meta: Mapping[str, Any], known: Known) -> InputSpec:
     return InputSpec(tuple(meta["shape"]), first.categories)
 
 
-def _read_off(
+def read_off(
     config: Config, divided: Mapping[str, Mapping[str, RawPart]], classes: Mapping[str, tuple[str, ...]], wanted: Wanted
 ) -> Known:
+    """What there is to know of the training data. Raises: ConfigError: a target cannot be learned; tables differ."""
     fitted: dict[str, Fitted] = {}
     preparations: dict[str, Preparation] = {}
     encoding = fit_tables(config, {part: pieces["train"].inputs for part, pieces in divided.items()})
@@ -154,7 +155,8 @@ def _task(config: Config, name: str, fitted: Fitted) -> Task:
     return task
 
 
-def _given(split: Split, preparations: Mapping[str, Preparation]) -> InputSpec:
+def given_of(split: Split, preparations: Mapping[str, Preparation]) -> InputSpec:
+    """What a prepared sample of every part looks like. Raises: ConfigError: parts differ in it."""
     found = {
         part: InputSpec(preparations[part].shape(tuple(_shape(data))), preparations[part].categories)
         for part, data in split.items()

@@ -93,7 +93,7 @@ def _worst(task: Task, score: Score, data: PartData, device: torch.device) -> It
             lines = _chosen(task.fitted.classes, int(targets[k]), said["probabilities"][k].tolist())
         else:
             lines = (Line(f"{float(targets[k]):.3g}"), Line(f"→ {float(said['value'][k]):.3g}"))
-        yield Sample(_pixels(data.inputs[row]), lines)
+        yield Sample(pixels(data.inputs[row]), lines)
 
 
 def _chosen(classes: Sequence[str], target: int, probabilities: Sequence[float]) -> tuple[Line, ...]:
@@ -127,7 +127,7 @@ def training_inputs(
             [Line(f"{task.name}: {_label(task, t[k])}" if named else _label(task, t[k]), i) for i, task, t in its]
             for k in range(len(images))
         ]
-        samples = (Sample(_pixels(image), tuple(beneath)) for image, beneath in zip(images, lines, strict=True))
+        samples = (Sample(pixels(image), tuple(beneath)) for image, beneath in zip(images, lines, strict=True))
         yield Grid(part.name, tuple(samples), legend)
 
 
@@ -137,8 +137,11 @@ def _label(task: Task, target: Tensor) -> str:
     return task.fitted.classes[int(target)] if task.fitted.classes else f"{float(target):.3g}"
 
 
-def _pixels(image: Tensor) -> Pixels:
-    """Shapes: (C, H, W) uint8 -> (H, W, 3), or (H, W) for any other number of channels, which are averaged."""
+def pixels(image: Tensor) -> Pixels:
+    """An image as it is drawn; channels that are no colours are averaged.
+
+    Shapes: (C, H, W) uint8 -> (H, W, 3), or (H, W) for any other number of channels
+    """
     pixels: Pixels = image.cpu().numpy()
     if len(pixels) == 3:
         return pixels.transpose(1, 2, 0)

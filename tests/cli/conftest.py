@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from mtl_cli.__main__ import main
 from mtl_cli.asked import MODULES
 from mtl_cli.beneath import CONF
+from mtl_cli.cli.jobs import COMPUTING
 from mtl_cli.config import Config
 from mtl_cli.schema import check
 from mtl_cli.session import Session
@@ -40,7 +41,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """The jobs started so far; every command that computes starts a stub, which notes them here."""
     started: list[Job] = []
-    train = ModuleType("mtl_cli.commands.train")
 
     def run_train(config: Config, session: Session) -> None:
         started.append(Job(config, session))
@@ -50,11 +50,9 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     def run_asked(config: Config, options: Any, checkpoint: Path, session: Session) -> None:
         started.append(Job(config, session, options, checkpoint))
 
-    vars(train)["run"] = run_train
-    monkeypatch.setitem(sys.modules, train.__name__, train)
-    for name in MODULES.values():
+    for name in (*COMPUTING.values(), *MODULES.values()):
         stub = ModuleType(name)
-        vars(stub)["run"] = run_asked
+        vars(stub)["run"] = run_asked if name in MODULES.values() else run_train
         monkeypatch.setitem(sys.modules, name, stub)
     return started
 

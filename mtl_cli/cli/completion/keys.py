@@ -15,7 +15,7 @@ from mtl_cli.saved import may_differ
 from mtl_cli.training.options import TrainerOptions
 
 STARTS = ("resume", "init_from", "run_dir")
-"""Keys that say where a new run starts; what goes on from a saved one has none."""
+"""Keys that say where a new run starts; what goes on from a saved one, or starts none, has none."""
 
 
 class Key(NamedTuple):
@@ -71,7 +71,7 @@ def _configured(all_: Composed) -> Iterator[Key]:
             yield from _chosen(name, value, all_) if name in all_.chosen else ()
         elif name in ("trainer", "data", "tasks"):
             yield from _section(name, value if isinstance(value, dict) else {}, all_)
-        elif name != "task" and not (all_.saved and name in STARTS):
+        elif name != "task" and not ((all_.saved or all_.command == "data") and name in STARTS):
             yield Key(name, description(Config, name), hint=hints[name], default=value)
 
 

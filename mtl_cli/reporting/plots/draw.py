@@ -13,9 +13,10 @@ from mtl_cli.reporting.plots.calibration import calibration
 from mtl_cli.reporting.plots.confusion import confusion
 from mtl_cli.reporting.plots.curves import curves
 from mtl_cli.reporting.plots.gradients import gradients, seen
-from mtl_cli.reporting.plots.mosaic import inputs, worst
+from mtl_cli.reporting.plots.mosaic import inputs, samples, worst
 from mtl_cli.reporting.plots.predicted import predicted
-from mtl_cli.reporting.plots.scene import Classed, Measured, Scene
+from mtl_cli.reporting.plots.rows import rows
+from mtl_cli.reporting.plots.scene import Classed, Grid, Measured, Rows, Scene
 from mtl_cli.reporting.plots.style import styled
 from mtl_cli.reporting.plots.weights import weighed, weights
 from mtl_cli.reporting.records import PictureFacts
@@ -78,6 +79,16 @@ def draw(scene: Scene, folder: Path, failed: Callable[[str, Exception], None]) -
             else:
                 drawn.append(PictureFacts(picture.name, picture.caption))
     return drawn
+
+
+def draw_samples(task_set: str, shown: Grid | Rows, folder: Path) -> Path:
+    """Draws some samples of a part with their labels; makes the folder. Returns the picture's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{shown.part}.png"
+    with styled():
+        drawn = samples(task_set, shown) if isinstance(shown, Grid) else rows(task_set, shown)
+        write_atomic(path, _png(drawn))
+    return path
 
 
 def _png(figure: Figure) -> bytes:

@@ -25,6 +25,11 @@ def inputs(scene: Scene, grid: Grid) -> Figure:
     return _mosaic(f"{grid.part}: training inputs as the model sees them", line, grid.samples)
 
 
+def samples(task_set: str, grid: Grid) -> Figure:
+    """Images of one part as they are read."""
+    return _mosaic(f"{grid.part}: samples with their labels", f"{task_set}, train · {grid.legend}", grid.samples)
+
+
 def worst(scene: Scene, task: TaskScene) -> Figure:
     """The samples of the highest loss."""
     told = "the true class, → the predicted one, each with its probability"

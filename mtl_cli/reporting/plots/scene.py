@@ -78,6 +78,24 @@ class Grid(NamedTuple):
     legend: str
 
 
+class TargetShape(NamedTuple):
+    """How a task's labels are spread: rows of each class by `names`, or without names the numbers themselves."""
+
+    name: str
+    names: tuple[str, ...]
+    values: Floats
+
+
+class Rows(NamedTuple):
+    """Some rows of one part that is a table; the heading's columns with the task that each is the label of."""
+
+    part: str
+    heading: tuple[tuple[str, int | None], ...]
+    cells: tuple[tuple[str, ...], ...]
+    shapes: tuple[TargetShape, ...]
+    legend: str
+
+
 class Scene(NamedTuple):
     """All that is drawn of a run.
 

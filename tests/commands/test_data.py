@@ -1,0 +1,132 @@
+"""`mtl data` says what a data set holds, finds what is planted in it, draws it, and leaves the right exit code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtl_cli.__main__ import main
+from mtl_cli.reporting.inspection import WIDTH
+
+PETS = """\
+# @package _global_
+# Cats and dogs.
+data:
+  parts:
+    photos: {{name: image_folder, path: pets, size: null, colour: true}}
+tasks:
+  species: {{kind: classification, target: label}}
+  barks: {{kind: {kind}, target: {{from: label, map: {{cat: {cat}, dog: {dog}}}}}}}
+"""
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with 12 images of train and 4 of test, each of its own, below `data`; stands in it."""
+    monkeypatch.chdir(tmp_path)
+    draws = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 2)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "data" / "pets" / split / name
+            folder.mkdir(parents=True)
+            for k in range(count):
+                Image.fromarray(draws.integers(0, 256, (6, 6, 3), np.uint8)).save(folder / f"{k}.png")
+    task_set(tmp_path)
+    return tmp_path
+
+
+def task_set(here: Path, kind: str = "binary", cat: str = "quiet", dog: str = "loud") -> None:
+    (here / "my" / "task").mkdir(parents=True, exist_ok=True)
+    (here / "my" / "task" / "pets.yaml").write_text(PETS.format(kind=kind, cat=cat, dog=dog))
+
+
+def look(capsys: Capture, *words: str) -> tuple[int, str, str]:
+    code = main(["data", "task=pets", "--config-dir", "my", "data.validation=0.25", *words])
+    out, err = capsys.readouterr()
+    lines = [line for line in out.splitlines() if not line.startswith("decoding")]
+    assert max(map(len, lines), default=0) <= WIDTH
+    assert "Traceback" not in err
+    return code, out, err
+
+
+def test_a_sound_data_set_is_counted_drawn_and_left_with_0(here: Path, capsys: Capture) -> None:
+    code, out, err = look(capsys)
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["rows", "9", "3", "4"] in lines
+    assert ["barks", "9", "3", "4", "0", "0.0", "%"] in lines
+    assert [sum(line[:1] == [name] for line in lines) for name in ("quiet", "loud", "cat", "dog")] == [1, 1, 1, 1]
+    assert ["species", "16", "16"] in lines
+    assert out.endswith("picture: runs/pets/data/photos.png\nnothing odd was found\n")
+    assert Image.open(here / "runs" / "pets" / "data" / "photos.png").size[0] > 500
+
+
+def test_missing_labels_show_in_counts_and_overlap(here: Path, capsys: Capture) -> None:
+    task_set(here, "classification", cat="null", dog="loud")
+    code, out, _ = look(capsys, "plots=false")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["barks", "8", "8"] in lines
+    assert next(line for line in lines if line[:1] == ["barks"])[-3:] == ["8", "50.0", "%"]
+    assert code == 1
+    assert not (here / "runs").exists()
+
+
+def test_a_constant_target_and_an_image_in_train_and_test_are_errors_with_1(here: Path, capsys: Capture) -> None:
+    task_set(here, "regression", cat="1", dog="1")
+    first, second = here / "data/pets/train/dog/3.png", here / "data/pets/test/cat/1.png"
+    second.write_bytes(first.read_bytes())
+    code, out, err = look(capsys)
+    assert code == 1
+    assert "  task barks is constant: every label in train is 1\n" in out
+    assert "in test (25.0 %)\n" in out
+    assert err == "mtl: pets: 2 errors, 1 warning\n"
+
+
+def test_a_source_that_refuses_is_a_finding_and_the_other_parts_are_looked_at(here: Path, capsys: Capture) -> None:
+    (here / "data/pets/train/dog/3.png").write_bytes(b"\x89PNG but not really")
+    digits = ["+data.parts.small=digits", "tasks.species.part=photos", "tasks.barks.part=photos"]
+    tasks = ["+tasks.digit={kind: classification, target: digit, part: small}"]
+    code, out, err = look(capsys, *digits, *tasks)
+    assert (code, err) == (1, "mtl: pets: 1 error, 0 warnings\n")
+    assert "dog/3.png cannot be read as an image" in " ".join(out.split())
+    assert "part small: 1,797 images of 8x8, grey" in out
+
+
+def test_a_target_that_does_not_fit_stops_no_other(here: Path, capsys: Capture) -> None:
+    code, out, err = look(capsys, "tasks.barks.target=colour")
+    assert (code, err) == (1, "mtl: pets: 1 error, 0 warnings\n")
+    assert "tasks.barks.target=colour is no column of the data" in out
+    assert "species: classification, 2 classes" in out
+
+
+def test_parts_that_cannot_share_a_backbone_are_an_error(here: Path, capsys: Capture) -> None:
+    words = ["+data.parts.small=digits", "tasks.species.part=photos", "tasks.barks.part=photos"]
+    code, out, _ = look(capsys, *words, "+tasks.digit={kind: classification, target: digit, part: small}")
+    assert code == 1
+    assert "tasks that share a backbone need one shape" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["tasks.barks.part=x"], "mtl: tasks.barks.part=x is not a part: choose from photos\n"),
+        (["-m", "seed=0,1"], "mtl: --multirun has nothing to sweep in data: leave it out\n"),
+        (["resume=runs/x"], "mtl: resume=runs/x has no effect here: mtl data looks at a task set, task=NAME\n"),
+        (["+data.parts.b=digits", "tasks.barks.part=photos", "tasks.species.part=photos"],
+         "mtl: data.parts.b has no task: give it one, or leave it out (~data.parts.b)\n"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_configuration_is_2_with_nothing_written(
+    here: Path, capsys: Capture, words: list[str], line: str
+) -> None:
+    assert look(capsys, *words) == (2, "", line)
+    assert not (here / "runs").exists()
+
+
+def test_a_method_that_wants_held_out_data_gets_its_split_counted(here: Path, capsys: Capture) -> None:
+    _, out, _ = look(capsys, "weighting=auto_lambda", "data.held_out=0.3", "plots=false")
+    heading, rows = (line.split() for line in out.splitlines()[3:5])
+    assert heading[:4] == ["train", "heldout", "val", "test"]
+    assert rows == ["rows", "6", "3", "3", "4"]
