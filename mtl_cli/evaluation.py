@@ -16,7 +16,7 @@ from mtl_cli.tasks.base import Task
 class Answers(NamedTuple):
     """What a task's head put out for the labelled samples of a split, in their order, with the labels; on the CPU.
 
-    Shapes: outputs (N, width), targets (N,)
+    Shapes: outputs (N, width), targets (N,) or (N, C)
     """
 
     outputs: Tensor
@@ -50,7 +50,7 @@ class Gathered:
         self._sums: list[Tensor] = []
 
     def add(self, output: Tensor, target: Tensor) -> None:
-        """One batch more. Shapes: (B, width), (B,)"""
+        """One batch more. Shapes: (B, width), (B,) or (B, C)"""
         mask = labelled(target)
         self._sums.append(torch.stack([self._task.loss_sum(output, target), self._task.count(target)]).cpu())
         self._outputs.append(output[mask].cpu())

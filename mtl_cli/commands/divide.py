@@ -91,7 +91,7 @@ def divide(
     """Carves val where the source has none, and where a method asks for it heldout, from train."""
 
     def cut(rest: RawPart, share: float, word: str) -> tuple[RawPart, RawPart]:
-        strata = [target for name, target in rest.targets.items() if classes[name] and target.ndim == 1]
+        strata = [target for name, target in rest.targets.items() if classes[name]]
         stay, go = carve(strata, len(rest.inputs), share, config.data.seed, f"{part}/{word}")
         stay, go = keep_seen(strata, stay, go)
         return take(rest, stay), take(rest, go)

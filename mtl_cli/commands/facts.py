@@ -46,6 +46,7 @@ def header(
                 labels[name],
                 task.option.primary,
                 own[name],
+                task.several,
             )
             for name, task in data.tasks.items()
         ),
@@ -102,7 +103,7 @@ def calibrations(tasks: Mapping[str, Task], scores: Mapping[str, Mapping[str, Sc
 def calibration_error(task: Task, score: Score) -> float | None:
     """How far the largest probability is from the share of right predictions, on average; None without classes.
 
-        ECE = sum_b n_b / N |acc_b - conf_b|, over 15 bins of equal width
+        ECE = sum_b n_b / N |acc_b - conf_b|, over 15 bins of equal width; N C predictions where each tag is one
 
     Source: Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, ICML 2017, equation 5.
     """
@@ -111,7 +112,9 @@ def calibration_error(task: Task, score: Score) -> float | None:
     outputs, targets = score.answers
     # A certainty of 1 belongs to the last bin: torchmetrics would give it one of its own.
     probabilities = task.readout(outputs)["probabilities"].float().clamp_max(1 - torch.finfo(torch.float32).eps)
-    classes = len(task.fitted.classes)
+    if task.several:
+        probabilities, targets = torch.stack([1 - probabilities, probabilities], -1).flatten(0, 1), targets.flatten()
+    classes = probabilities.shape[1]
     return float(multiclass_calibration_error(probabilities, targets.long(), classes, BINS, "l1"))
 
 
@@ -119,7 +122,8 @@ def _labels(task: Task, split: str, target: Tensor) -> LabelFacts:
     found = target[labelled(target)]
     missing = len(target) - len(found)
     if task.fitted.classes:
-        counts = torch.bincount(found.long(), minlength=len(task.fitted.classes)).tolist()
+        each = found.long().sum(0) if task.several else torch.bincount(found.long(), minlength=len(task.fitted.classes))
+        counts = each.tolist()
         return LabelFacts(
             task.name, split, len(found), missing, dict(zip(task.fitted.classes, counts, strict=True)), None, None
         )

@@ -15,7 +15,19 @@ from mtl_cli.data.base import PartData, Preparation, labelled
 from mtl_cli.data.loader import TrainLoader
 from mtl_cli.evaluation import Answers, Score
 from mtl_cli.reporting.metric_log import read_events
-from mtl_cli.reporting.plots.scene import Classed, Grid, Line, Measured, Metric, Pixels, Sample, Scene, TaskScene
+from mtl_cli.reporting.plots.scene import (
+    Answered,
+    Classed,
+    Grid,
+    Line,
+    Measured,
+    Metric,
+    Pixels,
+    Sample,
+    Scene,
+    Tagged,
+    TaskScene,
+)
 from mtl_cli.reporting.wording import number
 from mtl_cli.tasks.base import Task
 from mtl_cli.tasks.options import METRICS
@@ -26,6 +38,8 @@ BySplit = Mapping[str, Mapping[str, Score]]
 WORST = 16
 SHOWN = 24
 FEWER = 16
+HALF = 0.5
+NO_TAG = "(no tag)"
 NAMED = 5
 """With more tasks than this, fewer images are shown, and their labels stand beneath them without the tasks' names."""
 
@@ -69,7 +83,7 @@ def _scale(facts: MetricFacts) -> Literal["share", "skill", "unit"]:
     return "skill" if facts.skill else "unit"
 
 
-def _answers(task: Task, score: Score) -> Classed | Measured | None:
+def _answers(task: Task, score: Score) -> Answered | None:
     if score.answers is None:
         return None
     found = task.readout(score.answers.outputs)
@@ -77,7 +91,8 @@ def _answers(task: Task, score: Score) -> Classed | Measured | None:
     error = calibration_error(task, score)
     if error is None:
         return Measured(targets.double().numpy(), found["value"].double().numpy())
-    return Classed(task.fitted.classes, targets.long().numpy(), found["probabilities"].double().numpy(), error)
+    kind = Tagged if task.several else Classed
+    return kind(task.fitted.classes, targets.long().numpy(), found["probabilities"].double().numpy(), error)
 
 
 def _worst(task: Task, score: Score, data: PartData, device: torch.device) -> Iterator[Sample]:
@@ -89,7 +104,9 @@ def _worst(task: Task, score: Score, data: PartData, device: torch.device) -> It
     outputs, targets = score.answers.outputs[order], score.answers.targets[order]
     said = task.readout(outputs)
     for k, row in enumerate(rows[order].tolist()):
-        if task.fitted.classes:
+        if task.several:
+            lines = _tagged(task, targets[k] == 1, said["probabilities"][k] > HALF)
+        elif task.fitted.classes:
             lines = _chosen(task.fitted.classes, int(targets[k]), said["probabilities"][k].tolist())
         else:
             lines = (Line(f"{float(targets[k]):.3g}"), Line(f"→ {float(said['value'][k]):.3g}"))
@@ -102,6 +119,15 @@ def _chosen(classes: Sequence[str], target: int, probabilities: Sequence[float])
         Line(f"{classes[target]}  {_percent(probabilities[target])}"),
         Line(f"→ {classes[said]}  {_percent(probabilities[said])}", wrong=said != target),
     )
+
+
+def _tagged(task: Task, there: Tensor, said: Tensor) -> tuple[Line, ...]:
+    return Line(_tags(task, there)), Line(f"→ {_tags(task, said)}", wrong=not torch.equal(there, said))
+
+
+def _tags(task: Task, there: Tensor) -> str:
+    """Shapes: (C,) bool"""
+    return task.cell([task.fitted.classes[c] for c in there.nonzero()[:, 0].tolist()]) or NO_TAG
 
 
 def _percent(share: float) -> str:
@@ -132,8 +158,10 @@ def training_inputs(
 
 
 def _label(task: Task, target: Tensor) -> str:
-    if not bool(labelled(target)):
+    if not bool(labelled(target[None])):
         return "-"
+    if task.several:
+        return _tags(task, target == 1)
     return task.fitted.classes[int(target)] if task.fitted.classes else f"{float(target):.3g}"
 
 

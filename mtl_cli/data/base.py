@@ -21,11 +21,12 @@ Reads = Literal["classes", "numbers"]
 
 
 def labelled(target: Tensor) -> Tensor:
-    """Which entries of a target have a label.
+    """Which rows of a target have a label; of several numbers a row, all must be there.
 
-    Shapes: target (B,) -> (B,) bool
+    Shapes: target (B,) or (B, C) -> (B,) bool
     """
-    return ~torch.isnan(target) if target.is_floating_point() else target != MISSING
+    there = ~torch.isnan(target) if target.is_floating_point() else target != MISSING
+    return there if there.ndim < 2 else there.all(1)
 
 
 class Column(NamedTuple):
@@ -195,7 +196,7 @@ class Preparation(Struct, frozen=True):
 
 
 class Part(NamedTuple):
-    """One forward pass: inputs (B, ...), targets (B,) by task, and how many labels each task has in them.
+    """One forward pass: inputs (B, ...), targets (B,) or (B, C) by task, and how many labels each task has in them.
 
     `labelled` is counted on the host, so that no one waits for the device to know which tasks are active.
     """

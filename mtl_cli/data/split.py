@@ -47,7 +47,8 @@ def carve(strata: list[Tensor], count: int, share: float, seed: int, part: str) 
     a label of its own here.
 
     Args:
-        strata: each classification-like task's targets, (count,), the first task first; none: a plain random split.
+        strata: targets of each task with classes, the first task first; none: a plain random split. (count,), or of
+            any number of tags (count, C): a sample's label is then its rarest tag.
         count: of samples.
         share: of the second, in [0, 1); above 0, both have at least one sample where there are two.
         seed: of the data.
@@ -103,7 +104,17 @@ def _rare(groups: Tensor, few: int) -> Tensor:
 
 
 def _whole(target: Tensor) -> Tensor:
-    """Integer labels, with MISSING for NaN. Shapes: (N,) -> (N,) int64"""
+    """Integer labels, with MISSING for NaN. Shapes: (N,) or (N, C) -> (N,) int64"""
+    if target.ndim == 2:
+        return _rarest(target)
     if target.is_floating_point():
         return torch.where(target.isnan(), torch.full_like(target, MISSING), target).long()
     return target.long()
+
+
+def _rarest(tags: Tensor) -> Tensor:
+    """Each sample's tag that the fewest have; C without any, MISSING without a label. Shapes: (N, C) -> (N,) int64"""
+    there = tags == 1
+    sizes = torch.where(there, there.sum(0), len(tags) + 1)
+    rarest = torch.where(there.any(1), sizes.argmin(1), tags.shape[1])
+    return torch.where(tags.isnan().any(1), MISSING, rarest)

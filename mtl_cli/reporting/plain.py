@@ -59,7 +59,7 @@ class PlainScreen(Screen):
 def header_lines(header: Header) -> list[str]:
     """The header's facts, a line each."""
     tasks = (
-        f"task {task.name}: {task.kind}{f', {task.classes} classes' if task.classes else ''}, "
+        f"task {task.name}: {task.kind}{f', {task.classes_in_words}' if task.classes else ''}, "
         f"{task.labels:,} labels, by {task.primary}"
         for task in header.tasks
     )

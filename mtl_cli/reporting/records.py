@@ -7,7 +7,10 @@ Number = float | None
 
 
 class TaskFacts(NamedTuple):
-    """A task as the header shows it: `classes` is 0 without classes, `labels` counts those of train."""
+    """A task as the header shows it: `classes` is 0 without classes, `labels` counts those of train.
+
+    several: whether an item may have several classes, so that they are tags.
+    """
 
     name: str
     kind: str
@@ -15,6 +18,12 @@ class TaskFacts(NamedTuple):
     labels: int
     primary: str
     parameters: int
+    several: bool
+
+    @property
+    def classes_in_words(self) -> str:
+        """How many classes, or tags; empty without."""
+        return f"{self.classes} {'tags' if self.several else 'classes'}" if self.classes else ""
 
 
 class PartFacts(NamedTuple):
@@ -94,7 +103,7 @@ class ResultRow(NamedTuple):
 
 
 class LabelFacts(NamedTuple):
-    """The labels of one task in one split: how many of each class, or mean and deviation of a number."""
+    """The labels of one task in one split: how many of each class or tag, or mean and deviation of a number."""
 
     task: str
     split: str

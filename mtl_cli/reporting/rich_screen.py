@@ -102,7 +102,7 @@ def _tasks(header: Header) -> Table:
     for _ in range(2):
         table.add_column(no_wrap=True)
     for task in header.tasks:
-        kind = f"{task.kind} · {task.classes} classes" if task.classes else task.kind
+        kind = f"{task.kind} · {task.classes_in_words}" if task.classes else task.kind
         table.add_row(Text(shorten(task.name, NAME_WIDTH)), kind, f"{task.labels:,} labels")
     return table
 

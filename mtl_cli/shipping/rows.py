@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO, final
 
@@ -11,7 +12,11 @@ from mtl_cli.reporting.metric_log import finite
 from mtl_cli.tasks.base import Task
 
 Row = dict[str, Any]
-"""path, <task>, and of a task with classes <task>.probability and <task>.probabilities by class."""
+"""path, <task>, and of a task with classes <task>.probability and <task>.probabilities by class.
+
+Of tags, <task> is those that are likelier than not, and <task>.probability that of just these, each tag by itself.
+"""
+HALF = 0.5
 
 
 def rows(paths: Sequence[str], answers: Mapping[str, Tensor], tasks: Mapping[str, Task]) -> list[Row]:
@@ -23,13 +28,23 @@ def rows(paths: Sequence[str], answers: Mapping[str, Tensor], tasks: Mapping[str
             columns[name] = [_short(value) for value in answers[f"{name}.value"].tolist()]
             continue
         by_row = answers[f"{name}.probabilities"].tolist()
-        best = [max(range(len(classes)), key=found.__getitem__) for found in by_row]
-        columns[name] = [classes[i] for i in best]
-        columns[f"{name}.probability"] = [_short(found[i]) for found, i in zip(by_row, best, strict=True)]
+        said = [_tags(task, found) if task.several else _class(task, found) for found in by_row]
+        columns[name] = [word for word, _ in said]
+        columns[f"{name}.probability"] = [_short(probability) for _, probability in said]
         columns[f"{name}.probabilities"] = [
             {c: _short(p) for c, p in zip(classes, found, strict=True)} for found in by_row
         ]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _class(task: Task, probabilities: Sequence[float]) -> tuple[str, float]:
+    best = max(range(len(probabilities)), key=probabilities.__getitem__)
+    return task.fitted.classes[best], probabilities[best]
+
+
+def _tags(task: Task, probabilities: Sequence[float]) -> tuple[str, float]:
+    tags = [tag for tag, p in zip(task.fitted.classes, probabilities, strict=True) if p > HALF]
+    return task.cell(tags), math.prod(max(p, 1 - p) for p in probabilities)
 
 
 @final

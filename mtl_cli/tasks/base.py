@@ -1,7 +1,7 @@
 """What a task is: a target, a head's output, a loss, metrics; and what is read off the training targets for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from msgspec import Struct
@@ -55,11 +55,11 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """The sum over labelled items. Shapes: (B, width), (B,) -> ()"""
+        """The sum over labelled items. Shapes: (B, width), (B,) or (B, C) -> ()"""
 
     @abstractmethod
     def count(self, target: Tensor) -> Tensor:
-        """What the sum is divided by: labelled items, or the sum of their class weights. Shapes: (B,) -> ()"""
+        """What the sum is divided by: labelled items, or the sum of their class weights. Shapes: as the target -> ()"""
 
 
 class Task(ABC):
@@ -67,6 +67,8 @@ class Task(ABC):
 
     reads: ClassVar[Reads] = "classes"
     """What it takes a column for that its target names as it is."""
+    several: ClassVar[bool] = False
+    """Whether an item may have any number of the classes: targets are (N, C), zeros and ones, NaN without a label."""
 
     def __init__(self, name: str, option: TaskOption, fitted: Fitted, loss: Loss) -> None:
         self.name = name
@@ -77,7 +79,7 @@ class Task(ABC):
     @staticmethod
     @abstractmethod
     def encode(name: str, option: TaskOption, column: Column) -> tuple[Tensor, tuple[str, ...]]:
-        """A column as this kind's targets (N,) and class names.
+        """A column as this kind's targets, (N,) or (N, C), and class names.
 
         Raises: ConfigError: the column does not fit the kind.
         """
@@ -97,7 +99,7 @@ class Task(ABC):
 
     @abstractmethod
     def prediction(self, output: Tensor) -> Tensor:
-        """What metrics look at, in the target's own unit. Shapes: (B, width) -> (B,)"""
+        """What metrics look at, in the target's own unit. Shapes: (B, width) -> (B,) or (B, C)"""
 
     @abstractmethod
     def readout(self, output: Tensor) -> dict[str, Tensor]:
@@ -115,10 +117,14 @@ class Task(ABC):
 
     @abstractmethod
     def defined(self, name: str, target: Tensor) -> bool:
-        """Whether a metric has a value on these labels. Shapes: (N,), N at least 1"""
+        """Whether a metric has a value on these labels. Shapes: (N,) or (N, C), N at least 1"""
+
+    def cell(self, tags: Sequence[str]) -> str:
+        """Tags of one item as text, where it may have several."""
+        return ",".join(tags)
 
     def metric_target(self, target: Tensor) -> Tensor:
-        """The labels in the type that metrics take. Shapes: (N,) -> (N,)"""
+        """The labels in the type that metrics take. Shapes: as they are"""
         return target.long()
 
     def signed(self, value: float) -> float:
@@ -127,11 +133,11 @@ class Task(ABC):
         return value if facts.best == "max" else -value
 
     def loss_sum(self, output: Tensor, target: Tensor) -> Tensor:
-        """The loss summed over labelled items. Shapes: (B, width), (B,) -> ()"""
+        """The loss summed over labelled items. Shapes: (B, width), (B,) or (B, C) -> ()"""
         return self.loss(output, target)  # type: ignore[no-any-return]  # nn.Module's call is untyped
 
     def count(self, target: Tensor) -> Tensor:
-        """What `loss_sum` is divided by. Shapes: (B,) -> ()"""
+        """What `loss_sum` is divided by. Shapes: (B,) or (B, C) -> ()"""
         return self.loss.count(target)
 
     def skill(self, metric: str, value: float, constant: float) -> float:

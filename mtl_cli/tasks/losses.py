@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from mtl_cli.data.base import MISSING, labelled
 from mtl_cli.tasks.base import Loss
-from mtl_cli.tasks.options import BinaryCrossEntropy, CrossEntropy, Huber, LossOption
+from mtl_cli.tasks.options import BinaryCrossEntropy, CrossEntropy, Huber, LossOption, MultilabelCrossEntropy
 
 
 class CrossEntropyLoss(Loss):
@@ -64,6 +64,40 @@ class BinaryCrossEntropyLoss(Loss):
     def _weight(self, target: Tensor) -> Tensor:
         mask = labelled(target).to(target.dtype)
         return mask if self.weights_2 is None else mask * self.weights_2[target.nan_to_num(0.0).long()]
+
+
+class MultilabelCrossEntropyLoss(Loss):
+    """Cross-entropy of a sigmoid for each of C tags, so that its mean is on the scale of one tag's.
+
+    1/C sum_bc w_bc (-z log p - (1 - z) log(1 - p)), z = (1 - s) y + s / 2; w_bc = w_c where y_bc = 1, else 1;
+    count: 1/C sum_bc w_bc, the labelled rows where there are no weights
+
+    Shapes: output (B, C), target (B, C) float, NaN in a row without a label -> ()
+    """
+
+    def __init__(self, option: MultilabelCrossEntropy, class_weights: tuple[float, ...]) -> None:
+        super().__init__(option, class_weights)
+        self._smoothing = option.label_smoothing
+        self.register_buffer("weights_C", _tensor(class_weights), persistent=False)
+        self.weights_C: Tensor | None
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Sums."""
+        smooth = (1 - self._smoothing) * target.nan_to_num(0.0) + self._smoothing / 2
+        total = functional.binary_cross_entropy_with_logits(
+            output, smooth.to(output.dtype), self._weight(target).to(output.dtype), reduction="sum"
+        )
+        return total / target.shape[1]
+
+    def count(self, target: Tensor) -> Tensor:
+        """Labelled rows, or the sum of their tags' mean weights."""
+        return labelled(target).sum() if self.weights_C is None else self._weight(target).sum() / target.shape[1]
+
+    def _weight(self, target: Tensor) -> Tensor:
+        mask = labelled(target)[:, None].to(target.dtype)
+        if self.weights_C is None:
+            return mask.expand_as(target)
+        return mask * torch.where(target == 1, self.weights_C.to(target.dtype), 1.0)
 
 
 class ErrorLoss(Loss):

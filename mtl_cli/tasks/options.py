@@ -56,6 +56,17 @@ class BinaryCrossEntropy(ClassLossOption, tag="bce"):
     label_smoothing: Annotated[Share, Meta(description="share of the target moved to one half")]
 
 
+class MultilabelCrossEntropy(ClassLossOption, tag="multilabel_bce"):
+    """Cross-entropy of a sigmoid for each tag, their mean."""
+
+    fits = ("multilabel",)
+    label_smoothing: Annotated[Share, Meta(description="share of the target moved to one half")]
+    class_weights: Annotated[
+        Literal["balanced"] | list[Positive] | None,
+        Meta(description="one a tag: what it weighs where it is there; balanced: as much as where it is not"),
+    ]
+
+
 class Mse(LossOption, tag="mse"):
     """Mean squared error of the standardised target."""
 
@@ -79,6 +90,7 @@ LOSSES = Table(
     "loss",
     (CrossEntropy, "mtl_cli.tasks.losses:CrossEntropyLoss"),
     (BinaryCrossEntropy, "mtl_cli.tasks.losses:BinaryCrossEntropyLoss"),
+    (MultilabelCrossEntropy, "mtl_cli.tasks.losses:MultilabelCrossEntropyLoss"),
     (Mse, "mtl_cli.tasks.losses:SquaredLoss"),
     (Mae, "mtl_cli.tasks.losses:AbsoluteLoss"),
     (Huber, "mtl_cli.tasks.losses:HuberLoss"),
@@ -112,6 +124,12 @@ METRICS: dict[str, dict[str, Metric]] = {
         "rmse": Metric("min", False, False, "root of the mean squared error, in the target's unit"),
         "r2": Metric("max", False, True, "share of the variance explained"),
     },
+    "multilabel": {
+        "f1_micro": Metric("max", True, False, "F1 of all tags together at one half"),
+        "f1_macro": Metric("max", True, False, "F1 at one half, mean over tags"),
+        "map": Metric("max", True, False, "average precision, mean over the tags that occur"),
+        "accuracy": Metric("max", True, False, "share of right answers at one half, over all tags"),
+    },
 }
 
 
@@ -141,9 +159,19 @@ class Regression(TaskOption, tag="regression"):
     """A number, standardised by train and reported in its own unit; a missing one is NaN."""
 
 
+class Multilabel(TaskOption, tag="multilabel"):
+    """Any number of tags, those of an item in one cell; a row without a label is NaN."""
+
+    separator: Annotated[str, Meta(min_length=1, description="what stands between two tags in a cell")]
+    none: Annotated[
+        str | None, Meta(description="the cell of an item without any tag; '': an empty one; null: there is none such")
+    ]
+
+
 KINDS = Table(
     "kind",
     (Classification, "mtl_cli.tasks.classification:ClassificationTask"),
     (Binary, "mtl_cli.tasks.binary:BinaryTask"),
     (Regression, "mtl_cli.tasks.regression:RegressionTask"),
+    (Multilabel, "mtl_cli.tasks.multilabel:MultilabelTask"),
 )

@@ -98,7 +98,7 @@ MISTAKES = [
     ("train scheduler=multistep scheduler.milestones=[3,-1]", "scheduler.milestones=[3, -1]", "above 0"),
     ("train name=a/b", "name=a/b", "text without slashes"),
     ("train tasks=3", "tasks=3", "mtl ls task"),
-    ("train tasks.digit=3", "tasks.digit=3", "choose from binary, classification, regression"),
+    ("train tasks.digit=3", "tasks.digit=3", "choose from binary, classification, multilabel, regression"),
     ("train data=null", "data=null", "mtl ls data"),
     ("train trainer.epochs=[1", "trainer.epochs=[1", "in quotes"),
     ("train seed=1,2", "seed=1,2", "add -m"),

@@ -12,7 +12,7 @@ from mtl_cli.reporting.plots.scene import Grid
 from mtl_cli.tasks.options import KINDS, LOSSES
 from tests.options import default, make_task
 
-OUTPUTS = {"classification": 3, "binary": 1, "regression": 1}
+OUTPUTS = {"classification": 3, "binary": 1, "regression": 1, "multilabel": 3}
 PAIRS = [(kind, loss) for kind in KINDS for loss in LOSSES if kind in LOSSES.struct(loss).fits]  # type: ignore[attr-defined]  # every loss says what it fits
 
 
@@ -39,10 +39,10 @@ def test_an_augmented_image_is_shown_as_it_was_cropped_and_mirrored() -> None:
 def test_the_samples_losses_add_up_to_the_tasks_whatever_its_loss(kind: str, loss: str) -> None:
     draw = torch.Generator().manual_seed(0)
     outputs = torch.randn(20, OUTPUTS[kind], generator=draw)
-    targets = torch.randint(0, 2, (20,), generator=draw)
+    targets = torch.randint(0, 2, (20, 3) if kind == "multilabel" else (20,), generator=draw)
     targets = targets if kind == "classification" else targets.float()
     weights = {"class_weights": "balanced"} if "class_weights" in LOSSES.struct(loss).__struct_fields__ else {}
-    classes = {"classification": ("a", "b", "c"), "binary": ("no", "yes"), "regression": ()}[kind]
+    classes = {"binary": ("no", "yes"), "regression": ()}.get(kind, ("a", "b", "c"))
     task = make_task("t", kind, torch.cat([targets, targets[:3] * 0 + 2]) if kind == "classification" else targets,
                      classes, loss=default(LOSSES, loss, **weights))  # fmt: skip
     found = losses(task, Answers(outputs, targets), torch.device("cpu"))

@@ -39,7 +39,9 @@ def header(tasks: list[str], run_dir: Path) -> Header:
     return Header(
         command="train",
         task_set="sample",
-        tasks=tuple(TaskFacts(n, kinds[i % 3], 10 - i, 1294 + i, metric(i), 1290 + i) for i, n in enumerate(tasks)),
+        tasks=tuple(
+            TaskFacts(n, kinds[i % 3], 10 - i, 1294 + i, metric(i), 1290 + i, False) for i, n in enumerate(tasks)
+        ),
         parts=(PartFacts("images", 45000, 5000, 10000),),
         shared=93248,
         choices={

@@ -27,6 +27,7 @@ TARGETS = {
     "classification": (torch.tensor([0, 1, 2, 1]), ("low", "mid", "high")),
     "binary": (torch.tensor([0.0, 1.0, 1.0]), ("no", "yes")),
     "regression": (torch.tensor([900.0, 1000.0, 1100.0]), ()),
+    "multilabel": (torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0]]), ("blue", "red", "round")),
 }
 
 

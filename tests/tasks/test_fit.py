@@ -1,5 +1,7 @@
 """What is read off the training targets: class weights, mean and deviation, and the constants that do best."""
 
+from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from mtl_cli.tasks.options import KINDS, LOSSES, METRICS
 from tests.options import default, make_task, task_option
 
 CLASSES = ("a", "b", "c")
-MISSING = {"classification": torch.full((4,), -100), "binary": torch.full((4,), torch.nan)}
+MISSING = {"classification": torch.full((4,), -100), "multilabel": torch.full((4, 2), torch.nan)}
 
 
 def weighted(kind: str, name: str, target: Tensor, given_weights: object) -> Task:
@@ -30,6 +32,29 @@ def test_balanced_class_weights_by_hand() -> None:
 def test_balanced_weights_of_yes_and_no_by_hand() -> None:
     target = torch.tensor([1.0, 0.0, 0.0, 0.0, torch.nan])
     assert weighted("binary", "bce", target, "balanced").fitted.class_weights == pytest.approx((4 / 6, 2.0))
+
+
+def test_balanced_weights_of_tags_by_hand() -> None:
+    target = torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, 0.0], [torch.nan, torch.nan]])
+    task = make_task(
+        "t", "multilabel", target, ("a", "b"), loss=default(LOSSES, "multilabel_bce", class_weights="balanced")
+    )
+    assert task.fitted.class_weights == pytest.approx((3 / 1, 1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("given_weights", "words"),
+    [
+        ([1.0], ["tasks.t.loss.class_weights=[1.0]", "one weight a tag", "1 for 2"]),
+        ("balanced", ["tasks.t.loss.class_weights=balanced", "with and without every tag", "[2, 1] of 2 items"]),
+    ],
+)
+def test_weights_of_tags_that_do_not_fit_are_named(given_weights: object, words: list[str]) -> None:
+    loss = default(LOSSES, "multilabel_bce", class_weights=given_weights)
+    with pytest.raises(ConfigError) as error:
+        make_task("t", "multilabel", torch.tensor([[1.0, 1.0], [1.0, 0.0]]), ("a", "b"), loss=loss)
+    for word in words:
+        assert word in str(error.value)
 
 
 def test_given_class_weights_are_taken_as_they_are() -> None:
@@ -77,6 +102,8 @@ def candidates(task: Task, kind: str, target: Tensor) -> list[Tensor]:
         return list(torch.eye(len(task.fitted.classes)))
     if kind == "binary":
         return [torch.tensor([-1.0]), torch.tensor([1.0])]
+    if kind == "multilabel":
+        return [torch.tensor(signs) for signs in product([-1.0, 1.0], repeat=len(CLASSES))]
     values = torch.cat([target.double(), torch.linspace(float(target.min()), float(target.max()), 101).double()])
     return [((v - task.fitted.mean) / task.fitted.std)[None].float() for v in values]
 
@@ -89,9 +116,13 @@ def test_no_constant_does_better_on_train_than_the_one_that_is_kept(kind: str, m
         "classification": torch.tensor(labels),
         "binary": (torch.tensor(labels) > 0).float(),
         "regression": torch.tensor(labels).float() ** 3 - 5,
+        "multilabel": torch.tensor(
+            [[label > 0, label == 2, (i + label) % 2] for i, label in enumerate(labels)]
+        ).float(),
     }[kind]
     primary = {"metrics": [metric], "primary": metric}
-    task = make_task("t", kind, target, {"classification": CLASSES, "binary": ("no", "yes")}.get(kind, ()), **primary)
+    classes = {"binary": ("no", "yes"), "regression": ()}.get(kind, CLASSES)
+    task = make_task("t", kind, target, classes, **primary)
     if not task.defined(metric, target):
         return
     sign = 1 if METRICS[kind][metric].best == "max" else -1
@@ -102,7 +133,11 @@ def test_no_constant_does_better_on_train_than_the_one_that_is_kept(kind: str, m
 
 @pytest.mark.parametrize(("kind", "metric"), [(kind, metric) for kind in METRICS for metric in METRICS[kind]])
 def test_skill_is_one_at_best_nought_for_the_constant_and_linear_between(kind: str, metric: str) -> None:
-    target = {"classification": torch.tensor([0, 1, 1]), "binary": torch.tensor([0.0, 1.0, 1.0])}
+    target = {
+        "classification": torch.tensor([0, 1, 1]),
+        "binary": torch.tensor([0.0, 1.0, 1.0]),
+        "multilabel": torch.tensor([[0.0, 1.0], [1.0, 1.0]]),
+    }
     classes = ("a", "b") if kind != "regression" else ()
     task = make_task("t", kind, target.get(kind, torch.tensor([0.0, 1.0, 5.0])), classes)
     facts = METRICS[kind][metric]

@@ -16,11 +16,15 @@ from mtl_cli.tasks.options import LOSSES
 from tests.options import build, default
 
 ROWS, CLASSES = 20, 4
-WEIGHTS = {"classification": (0.5, 2.0, 1.0, 0.25), "binary": (0.5, 3.0)}
+WEIGHTS = {
+    "classification": (0.5, 2.0, 1.0, 0.25),
+    "binary": (0.5, 3.0),
+    "multilabel": (0.5, 2.0, 1.0, 0.25),
+}
 
 
 class Items(NamedTuple):
-    """Outputs (B, width) of a head and targets (B,)."""
+    """Outputs (B, width) of a head and targets (B,), of tags (B, C)."""
 
     output: Tensor
     target: Tensor
@@ -30,12 +34,13 @@ def items(name: str, missing: bool, seed: int = 0) -> Items:
     """What a loss takes, by the kind of task that it fits."""
     kind = LOSSES.struct(name).fits[0]
     generator = torch.Generator().manual_seed(seed)
-    width = CLASSES if kind == "classification" else 1
+    width = CLASSES if kind in ("classification", "multilabel") else 1
     output = 2 * torch.randn(ROWS, width, generator=generator, dtype=torch.float64)
     target = {
         "classification": torch.randint(0, CLASSES, (ROWS,), generator=generator),
         "binary": torch.randint(0, 2, (ROWS,), generator=generator).double(),
         "regression": 2 * torch.randn(ROWS, generator=generator, dtype=torch.float64),
+        "multilabel": torch.randint(0, 2, (ROWS, CLASSES), generator=generator).double(),
     }[kind]
     if missing:
         target[::3] = -100 if kind == "classification" else torch.nan
@@ -49,6 +54,12 @@ def two_logits(output: Tensor) -> Tensor:
 
 def weights(name: str) -> Tensor:
     return torch.tensor(WEIGHTS[LOSSES.struct(name).fits[0]], dtype=torch.float64)
+
+
+def tags_of_weight(output: Tensor, target: Tensor) -> Tensor:
+    """Every answer, the yes of a tag as heavy as it is; the mean weight is divided out."""
+    weight = torch.where(target == 1, weights("multilabel_bce"), 1.0)
+    return functional.binary_cross_entropy_with_logits(output, target, weight) / weight.mean()
 
 
 def cross_entropy(output: Tensor, target: Tensor, **options: object) -> Tensor:
@@ -84,6 +95,14 @@ ORACLES: dict[str, tuple[str, dict[str, object], bool, Callable[[Tensor, Tensor]
         lambda o, t: cross_entropy(two_logits(o), t, label_smoothing=0.3),
     ),
     "weighted bce": ("bce", {}, True, lambda o, t: cross_entropy(two_logits(o), t, weight=weights("bce"))),
+    "bce of tags": ("multilabel_bce", {}, False, functional.binary_cross_entropy_with_logits),
+    "smoothed bce of tags": (
+        "multilabel_bce",
+        {"label_smoothing": 0.3},
+        False,
+        lambda o, t: functional.binary_cross_entropy_with_logits(o, 0.7 * t + 0.15),
+    ),
+    "weighted bce of tags": ("multilabel_bce", {}, True, tags_of_weight),
     "mse": ("mse", {}, False, lambda o, t: functional.mse_loss(o[:, 0], t)),
     "mae": ("mae", {}, False, lambda o, t: functional.l1_loss(o[:, 0], t)),
     "huber": ("huber", {}, False, lambda o, t: functional.huber_loss(o[:, 0], t)),
@@ -102,6 +121,7 @@ def test_sum_over_count_is_torchs_mean_over_the_labels_in_value_and_gradient(ora
     name, changes, weighted, torchs = ORACLES[oracle]
     data = items(name, missing)
     there = data.target != -100 if data.target.dtype == torch.int64 else ~data.target.isnan()
+    there = there if there.ndim == 1 else there[:, 0]
     loss = build(LOSSES, name, tuple(weights(name).tolist()) if weighted else (), **changes)
     output = data.output.requires_grad_()
     found, expected = mean(loss, data), torchs(output[there], data.target[there])
@@ -155,6 +175,26 @@ def test_smoothed_and_weighted_bce_weighs_an_item_by_its_own_class() -> None:
     expected = 3.0 * -(0.9 * log_yes[0] + 0.1 * log_no[0]) + 0.5 * -(0.1 * log_yes[1] + 0.9 * log_no[1])
     torch.testing.assert_close(loss(output, target), expected)
     assert float(loss.count(target)) == 3.5
+
+
+def test_bce_of_tags_by_hand() -> None:
+    output = torch.tensor([[0.0, 1.0], [2.0, -1.0], [5.0, 5.0]])
+    target = torch.tensor([[1.0, 0.0], [1.0, 1.0], [torch.nan, torch.nan]])
+    log_yes, log_no = output.sigmoid().log(), (-output).sigmoid().log()
+    plain = build(LOSSES, "multilabel_bce", ())
+    total = -(log_yes[0, 0] + log_no[0, 1] + log_yes[1, 0] + log_yes[1, 1])
+    torch.testing.assert_close(plain(output, target), total / 2)
+    assert float(plain.count(target)) == 2  # rows with a label, however many tags there are
+    weighted = build(LOSSES, "multilabel_bce", (3.0, 0.5))
+    total = -(3 * log_yes[0, 0] + log_no[0, 1] + 3 * log_yes[1, 0] + 0.5 * log_yes[1, 1])
+    torch.testing.assert_close(weighted(output, target), total / 2)
+    assert float(weighted.count(target)) == 7.5 / 2
+
+
+def test_the_loss_of_tags_is_of_one_scale_however_many_there_are() -> None:
+    few, many = torch.full((5, 2), 0.7), torch.full((5, 200), 0.7)
+    loss = build(LOSSES, "multilabel_bce", ())
+    torch.testing.assert_close(loss(few, torch.ones_like(few)), loss(many, torch.ones_like(many)))
 
 
 def test_only_the_squared_error_is_gaussian() -> None:

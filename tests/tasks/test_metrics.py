@@ -32,6 +32,11 @@ def data(kind: str, seed: int) -> tuple[Task, Tensor, Tensor, Tensor]:
     if kind == "classification":
         target = torch.randint(0, 4, (ROWS,), generator=generator).masked_fill(~there, -100)
         return make_task("t", kind, target, tuple("abcd")), torch.randn(ROWS, 4, generator=generator), target, there
+    if kind == "multilabel":
+        tags = (torch.rand(ROWS, 4, generator=generator) < torch.tensor([0.6, 0.3, 0.1, 0.5])).float()
+        tags[:2] = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+        target = tags.masked_fill(~there[:, None], torch.nan)
+        return make_task("t", kind, target, tuple("abcd")), torch.randn(ROWS, 4, generator=generator), target, there
     output = torch.randn(ROWS, 1, generator=generator)
     if kind == "binary":
         target = torch.randint(0, 2, (ROWS,), generator=generator).float()
@@ -54,9 +59,19 @@ def sklearns(kind: str, metric: str, task: Task, output: Tensor, target: Tensor)
         if metric == "auroc":
             return oracle.roc_auc_score(target, output[:, 0])
         return {"accuracy": oracle.accuracy_score, "f1": oracle.f1_score}[metric](target.bool(), guess)
+    if kind == "multilabel":
+        return sklearns_of_tags(metric, output, target)
     number = output[:, 0].double() * task.fitted.std + task.fitted.mean
     errors = {"mae": oracle.mean_absolute_error, "rmse": oracle.root_mean_squared_error, "r2": oracle.r2_score}
     return errors[metric](target.double(), number)
+
+
+def sklearns_of_tags(metric: str, output: Tensor, target: Tensor) -> float:
+    if metric == "map":
+        return oracle.average_precision_score(target, output, average="macro")
+    if metric == "accuracy":
+        return 1 - oracle.hamming_loss(target, output > 0)
+    return oracle.f1_score(target, output > 0, average=metric.removeprefix("f1_"), zero_division=0)
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -79,6 +94,32 @@ def test_auroc_has_no_value_where_only_one_class_is_labelled(label: float) -> No
     assert score.constants["auroc"] is None
     assert score.skill is None
     assert score.metrics["accuracy"] is not None
+
+
+TAGS = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [torch.nan, torch.nan, torch.nan], [0.0, 1.0, 0.0]])
+SAID = torch.tensor([[2.0, 1.0, -1.0], [-1.0, 3.0, -2.0], [9.0, 9.0, 9.0], [1.0, 2.0, -3.0]])
+
+
+def test_metrics_of_tags_by_hand() -> None:
+    task = make_task("t", "multilabel", TAGS, ("a", "b", "c"))
+    score = scored(task, SAID, TAGS)
+    # a: said of rows 0 and 3, there in 0 and 1; b: said of all three, there in 1 and 3; c: never either
+    assert score.metrics["accuracy"] == pytest.approx((1 + 2 + 3) / 9)
+    assert score.metrics["f1_micro"] == pytest.approx(2 * 3 / (5 + 4))
+    assert score.metrics["f1_macro"] == pytest.approx((2 * 1 / 4 + 2 * 2 / 5 + 0) / 3)
+    # a is first of row 0, then of 3, then of 1: precision 1 and 2/3 at its two; b first of its two; c of none
+    assert score.metrics["map"] == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)
+    assert score.labels == 3
+
+
+def test_average_precision_is_over_the_tags_that_occur_and_has_no_value_without_any(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    task = make_task("t", "multilabel", TAGS, ("a", "b", "c"), primary="map")
+    assert scored(task, SAID, torch.zeros_like(TAGS)).metrics["map"] is None
+    only_a = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert scored(task, SAID[:2], only_a).metrics["map"] == pytest.approx(1)
+    assert not recwarn.list
 
 
 def test_auroc_tells_apart_logits_that_are_all_nearly_certain() -> None:
@@ -134,7 +175,10 @@ def test_what_a_shipped_model_says_is_what_metrics_look_at(kind: str) -> None:
     if not task.fitted.classes:
         assert torch.allclose(said["value"].double(), seen.double(), rtol=1e-6)
         return
-    likely = seen if kind == "classification" else (seen > 0.5).long()
     assert torch.equal(said["logits"], output)
+    if task.several:
+        torch.testing.assert_close(said["probabilities"].double(), seen)
+        return
+    likely = seen if kind == "classification" else (seen > 0.5).long()
     assert torch.equal(said["probabilities"].argmax(1), likely)
     assert torch.allclose(said["probabilities"].sum(1), torch.ones(ROWS))

@@ -1,5 +1,6 @@
 """From a column to a task's targets: what is taken, what is derived, and the line that tells a mistake."""
 
+import math
 from typing import Any
 
 import pytest
@@ -137,6 +138,56 @@ def test_binary_refuses_more_than_two_values_and_shows_a_map(column: Column, fou
     with pytest.raises(ConfigError, match=rf"tasks.t.target .*{found}.*from: column, map") as error:
         encode("binary", column)
     assert "\n" not in str(error.value)
+
+
+TAGS = Column(torch.tensor([0, 1, -100, 2, 0]), (" red,round", "round , red,, blue", "none"))
+
+
+def tags(column: Column, **changes: Any) -> tuple[list[list[float]], tuple[str, ...]]:
+    option = task_option("multilabel", **changes)
+    target, classes = KINDS.target(option).encode("t", option, column)
+    return target.tolist(), classes
+
+
+def test_multilabel_takes_the_tags_of_a_cell_apart_and_sorts_them() -> None:
+    target, classes = tags(TAGS, none="none")
+    assert classes == ("blue", "red", "round")
+    assert target[:2] == [[0, 1, 1], [1, 1, 1]]
+    assert target[3:] == [[0, 0, 0], [0, 1, 1]]
+    assert all(math.isnan(x) for x in target[2])
+
+
+def test_an_empty_cell_is_no_tag_only_where_it_is_said_so() -> None:
+    target, classes = tags(TAGS, none="")
+    assert classes == ("blue", "none", "red", "round")
+    assert target[2] == [0, 0, 0, 0]
+
+
+def test_tags_may_be_separated_by_anything() -> None:
+    column = Column(torch.tensor([0, 1]), ("a, b||c", "c"))
+    assert tags(column, separator="||")[1] == ("a, b", "c")
+
+
+def test_cells_that_no_row_has_bring_no_tags() -> None:
+    assert tags(Column(torch.tensor([0, 2, 0]), ("a", "b", "a,c")))[1] == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("column", "changes", "words"),
+    [
+        (HEIGHTS, {}, ["tasks.t.target should be text, tags with , between them", "numbers"]),
+        (Column(torch.tensor([0, 0]), ("a",)), {}, ["tasks.t.target should have two tags or more", "only a"]),
+        (Column(torch.tensor([0, 1]), ("a,b", " , ")), {}, ["','", "names no tag", "tasks.t.none=TEXT"]),
+        (Column(torch.tensor([0, 1]), ("a,b", "a,none")), {"none": "none"}, ["tasks.t.none=none", "'a,none'"]),
+    ],
+)
+def test_cells_that_are_no_tags_are_named(column: Column, changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as found:
+        tags(column, **changes)
+    line = str(found.value)
+    assert "\n" not in line
+    for word in words:
+        assert word in line
 
 
 def test_regression_takes_numbers_and_refuses_classes_and_infinite_ones() -> None:

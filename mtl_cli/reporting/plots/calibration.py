@@ -7,12 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from mtl_cli.reporting.plots.scene import BINS, Classed, Floats, Indices, Scene
+from mtl_cli.reporting.plots.scene import BINS, Classed, Floats, Indices, Scene, Tagged
 from mtl_cli.reporting.plots.style import INK, SOFT, colour, figure, head
+
+HALF = 0.5
 
 
 class Bins(NamedTuple):
-    """By bin of the largest probability: samples, the share of them that is right, their mean probability.
+    """By bin of the largest probability: predictions, the share of them that is right, their mean probability.
 
     Shapes: (BINS,) each; NaN for an empty one
     """
@@ -22,10 +24,14 @@ class Bins(NamedTuple):
     certainty: Floats
 
 
-def bins(answers: Classed) -> Bins:
-    """Bins of equal width from 0 to 1; a certainty of 1 is in the last."""
-    certainty = answers.probabilities.max(1)
-    right = answers.probabilities.argmax(1) == answers.targets
+def bins(answers: Classed | Tagged) -> Bins:
+    """Bins of equal width from 0 to 1; a certainty of 1 is in the last. Of tags, each one is a prediction."""
+    if isinstance(answers, Tagged):
+        certainty = np.maximum(answers.probabilities, 1 - answers.probabilities).ravel()
+        right = ((answers.probabilities > HALF) == answers.targets).ravel()
+    else:
+        certainty = answers.probabilities.max(1)
+        right = answers.probabilities.argmax(1) == answers.targets
     edges = np.linspace(0.0, 1.0, BINS + 1)
     counts = np.histogram(certainty, edges)[0]
     with np.errstate(invalid="ignore"):
@@ -34,14 +40,17 @@ def bins(answers: Classed) -> Bins:
     return Bins(counts, shares, means)
 
 
-def calibration(scene: Scene, i: int, answers: Classed) -> Figure:
+def calibration(scene: Scene, i: int, answers: Classed | Tagged) -> Figure:
     """A reliability diagram over a histogram of the largest probability."""
     found = bins(answers)
     drawn = figure(4.4, 5.0)
     above, below = drawn.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     _reliability(above, found, colour(i))
     _histogram(below, found, colour(i))
-    line = f"ECE {answers.calibration_error:.4f} · {found.counts.sum():,} labels"
+    what = "answers, one a tag" if isinstance(answers, Tagged) else "labels"
+    below.set_ylabel("answers" if isinstance(answers, Tagged) else "samples")
+    below.set_xlabel(f"probability of the predicted {'yes or no' if isinstance(answers, Tagged) else 'class'}")
+    line = f"ECE {answers.calibration_error:.4f} · {found.counts.sum():,} {what}"
     head(above, scene, f"{scene.tasks[i].name}: calibration", line)
     return drawn
 
@@ -71,5 +80,3 @@ def _histogram(axes: Axes, found: Bins, its: str) -> None:
         ha="right" if mean > 0.35 else "left", va="top", fontsize=8, color=INK,
     )  # fmt: skip
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_ylabel("samples")
-    axes.set_xlabel("probability of the predicted class")

@@ -16,8 +16,9 @@ from mtl_cli.reporting.plots.gradients import gradients, seen
 from mtl_cli.reporting.plots.mosaic import inputs, samples, worst
 from mtl_cli.reporting.plots.predicted import predicted
 from mtl_cli.reporting.plots.rows import rows
-from mtl_cli.reporting.plots.scene import Classed, Grid, Measured, Rows, Scene
+from mtl_cli.reporting.plots.scene import Classed, Grid, Measured, Rows, Scene, Tagged
 from mtl_cli.reporting.plots.style import styled
+from mtl_cli.reporting.plots.tags import tags
 from mtl_cli.reporting.plots.weights import weighed, weights
 from mtl_cli.reporting.records import PictureFacts
 
@@ -41,6 +42,10 @@ def pictures(scene: Scene) -> Iterator[Picture]:
         if isinstance(task.answers, Classed):
             told = f"{name}, {of}: which class is taken for which"
             yield Picture(f"confusion-{name}", told, partial(confusion, scene, i, task.answers))
+        if isinstance(task.answers, Tagged):
+            told = f"{name}, {of}: how many of each tag are found, and how many of those said are right"
+            yield Picture(f"tags-{name}", told, partial(tags, scene, i, task.answers))
+        if isinstance(task.answers, Classed | Tagged):
             told = f"{name}, {of}: how often predictions of each certainty are right"
             yield Picture(f"calibration-{name}", told, partial(calibration, scene, i, task.answers))
         if isinstance(task.answers, Measured):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mtl_cli.reporting.plots.scene import Classed, Grid, Line, Sample, Scene, TaskScene
+from mtl_cli.reporting.plots.scene import Classed, Grid, Line, Sample, Scene, Tagged, TaskScene
 from mtl_cli.reporting.plots.style import INK, SOFT, WRONG, colour
 from mtl_cli.reporting.wording import shorten
 
@@ -34,6 +34,7 @@ def worst(scene: Scene, task: TaskScene) -> Figure:
     """The samples of the highest loss."""
     told = "the true class, → the predicted one, each with its probability"
     line = told if isinstance(task.answers, Classed) else "the true number, → the predicted one"
+    line = "the true tags, → the predicted ones" if isinstance(task.answers, Tagged) else line
     return _mosaic(
         f"{task.name}: the highest losses", f"{scene.task_set}, {scene.split}, epoch {scene.epoch} · {line}", task.worst
     )

@@ -42,6 +42,18 @@ class Measured(NamedTuple):
     values: Floats
 
 
+class Tagged(NamedTuple):
+    """Labelled samples of a task with any number of tags. Shapes: targets, zeros and ones, and probabilities (N, C)."""
+
+    classes: tuple[str, ...]
+    targets: Indices
+    probabilities: Floats
+    calibration_error: float
+
+
+Answered = Classed | Measured | Tagged
+
+
 class Line(NamedTuple):
     """A line beneath an image: in the colour of the task at that place, or in the colour of what is wrong."""
 
@@ -66,7 +78,7 @@ class TaskScene(NamedTuple):
     name: str
     metrics: tuple[Metric, ...]
     score: str
-    answers: Classed | Measured | None
+    answers: Answered | None
     worst: tuple[Sample, ...]
 
 
