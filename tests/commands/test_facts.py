@@ -23,6 +23,13 @@ def test_the_calibration_error_by_hand() -> None:
     assert found == pytest.approx(3 / 4 * abs(2 / 3 - 0.9) + 1 / 4 * abs(0 - 0.6))
 
 
+def test_of_tags_each_answer_is_a_prediction() -> None:
+    task = make_task("tags", "multilabel", torch.eye(2), ("a", "b"))
+    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.6]])  # certain of .9 three times, right in two; of .6, wrong
+    found = calibration_error(task, score(torch.logit(probabilities.double()), torch.tensor([[1.0, 0.0], [0.0, 0.0]])))
+    assert found == pytest.approx(3 / 4 * abs(2 / 3 - 0.9) + 1 / 4 * abs(0 - 0.6))
+
+
 def test_the_calibration_error_is_that_of_torchmetrics() -> None:
     task = make_task("kind", "classification", KIND, ("a", "b", "c"))
     draw = torch.Generator().manual_seed(0)

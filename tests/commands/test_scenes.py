@@ -73,3 +73,14 @@ def test_every_label_stands_beneath_its_image_and_a_missing_one_is_a_dash(tasks:
     assert [line.task for line in grid.samples[0].lines] == list(range(tasks))
     assert ("task11" in grid.legend) == (tasks == 12)
     assert all((sample.image == 7).all() for sample in grid.samples)
+
+
+def test_tags_stand_beneath_their_image_and_no_tag_is_told_from_no_label() -> None:
+    targets = torch.tensor([[1.0, 1.0], [0.0, 0.0], [torch.nan, torch.nan]])
+    task = make_task("kinds", "multilabel", torch.tensor([[1.0, 0.0], [0.0, 1.0]]), ("red", "round"))
+    preparation = Preparation(mean=(0.0,), std=(1.0,), crop=0, flip=False)
+    split = {"images": PartData(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), {"kinds": targets}, torch.arange(3))}
+    loader = TrainLoader(split, {"images": preparation}, 3, 0, torch.device("cpu"))
+    (grid,) = training_inputs({"kinds": task}, {"images": preparation}, loader)
+    lines = sorted(line.text for sample in grid.samples for line in sample.lines)
+    assert lines == ["kinds: (no tag)", "kinds: -", "kinds: red,round"]

@@ -132,3 +132,16 @@ def test_take_keeps_inputs_and_every_target_together():
     assert got.targets["a"].tolist() == [30, 10]
     assert got.origin.tolist() == [9, 7]
     assert got.targets["b"].tolist() == pytest.approx([0.3, 0.1])
+
+
+def test_of_tags_the_rarest_of_a_row_keeps_its_share() -> None:
+    rare = (torch.arange(100) < 8).float()
+    often = (torch.arange(100) < 60).float()
+    target = torch.stack([often, rare, torch.ones(100)], 1)
+    target[90:] = torch.nan
+    for seed in range(10):
+        _, val = carve([target], 100, 0.25, seed, "images")
+        kept = target[val]
+        assert int(kept[:, 1].nansum()) == 2
+        assert int(kept[:, 0].nansum()) == 15
+        assert int(kept.isnan().any(1).sum()) in (2, 3)
