@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from mtl_cli.aggregation.options import AGGREGATIONS
 from mtl_cli.backbones.options import BACKBONES, BackboneOption
-from mtl_cli.data.options import SOURCES, DataOptions
+from mtl_cli.data.options import SAMPLINGS, SOURCES, DataOptions
 from mtl_cli.options import Index, Option, Table
 from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.sharing.options import SHARINGS
@@ -25,7 +25,7 @@ from mtl_cli.weighting.options import WEIGHTINGS
 
 TABLES: dict[str, Table] = {table.group: table for table in (
     BACKBONES, SHARINGS, WEIGHTINGS, AGGREGATIONS, REGULARIZERS, OPTIMIZERS, SCHEDULERS, DEVICES, KINDS, HEADS, LOSSES,
-    SOURCES, FORMATS,
+    SOURCES, SAMPLINGS, FORMATS,
 )}  # fmt: skip
 CHOICES = ("backbone", "sharing", "weighting", "aggregation", "optimizer", "scheduler", "device")
 BELOW = {
@@ -34,6 +34,7 @@ BELOW = {
     "kind": "tasks.NAME.kind",
     "metrics": "tasks.NAME.metrics",
     "source": "data.parts.NAME",
+    "sampling": "data.sampling",
     "parts": "data.parts",
     "split": "eval.split",
     "format": "export.format",

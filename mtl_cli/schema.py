@@ -8,7 +8,7 @@ from typing import Any
 from mtl_cli.agree import agree
 from mtl_cli.beneath import beneath, choice
 from mtl_cli.config import ASKED, BELOW, CHOICES, TABLES, Config
-from mtl_cli.data.options import SOURCES, DataOptions
+from mtl_cli.data.options import SAMPLINGS, SOURCES, DataOptions
 from mtl_cli.options import ConfigError, convert, nearest, shown, text
 from mtl_cli.tasks.options import HEADS, KINDS, LOSSES, TaskOption
 from mtl_cli.training.options import TrainerOptions
@@ -78,7 +78,9 @@ def _data(raw: dict[str, Any], folders: list[Path]) -> DataOptions:
         typed[name] = SOURCES.convert(beneath(value, TABLES["source"], key, folders), key)
     if not typed:
         raise ConfigError("data.parts={} is empty: a task set names at least one part (mtl ls task)")
-    options: DataOptions = convert({**raw, "parts": typed}, DataOptions, "data")
+    sampling = raw.get("sampling")
+    found = SAMPLINGS.convert(beneath(sampling, SAMPLINGS, "data.sampling", folders), "data.sampling")
+    options: DataOptions = convert({**raw, "parts": typed, "sampling": found}, DataOptions, "data")
     return options
 
 

@@ -124,7 +124,7 @@ def adapted(override: Override, *, sweep: bool) -> Override:
         return override
     if value == "null" and not prefix and re.fullmatch(r"(tasks|data\.parts|regularizer)\.[^.]+", key):
         return Override("~", key, None)
-    entry = re.match(r"tasks\.|data\.parts\.[^.]+\.|(weighting|aggregation)\.inner\.", key)
+    entry = re.match(r"tasks\.|data\.parts\.[^.]+\.|data\.sampling\.|(weighting|aggregation)\.inner\.", key)
     if entry and not prefix:
         prefix = "++"
     return Override(prefix, key, _quoted(value, sweep=sweep) if _as_typed(key) else value)
@@ -138,7 +138,7 @@ def is_path(key: str) -> bool:
 def typed(line: str) -> str:
     """A job's override, as Hydra hands it on, as the user would type it: `adapted` undone."""
     prefix, key, value = override(line)
-    if prefix == "++" and re.match(r"tasks\.|data\.parts\.|(weighting|aggregation)\.inner\.", key):
+    if prefix == "++" and re.match(r"tasks\.|data\.parts\.|data\.sampling\.|(weighting|aggregation)\.inner\.", key):
         prefix = ""
     return str(Override(prefix, key, Override("", key, value).plain or value if _as_typed(key) else value))
 

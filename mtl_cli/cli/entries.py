@@ -16,7 +16,9 @@ from mtl_cli.cli import folders
 from mtl_cli.cli.arguments import Arguments, Override
 from mtl_cli.cli.jobs import Call
 
-ENTRY = re.compile(r"(data\.parts\.[^.]+|tasks\.[^.]+\.(?:head|loss)|(?:weighting|aggregation)\.inner)(\..+)?")
+ENTRY = re.compile(
+    r"(data\.parts\.[^.]+|data\.sampling|tasks\.[^.]+\.(?:head|loss)|(?:weighting|aggregation)\.inner)(\..+)?"
+)
 
 
 def spelled_out(call: Call) -> Arguments:

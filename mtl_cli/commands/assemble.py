@@ -12,9 +12,9 @@ from mtl_cli.commands.build import Data, build_data, build_model, known_from
 from mtl_cli.config import Config
 from mtl_cli.contracts import LossFacts
 from mtl_cli.data.base import Split
-from mtl_cli.data.loader import EvalLoader, TrainLoader, resident
+from mtl_cli.data.loader import UNIFORM, EvalLoader, TrainLoader, resident
 from mtl_cli.model import MultiTaskModel
-from mtl_cli.options import ConfigError, tag
+from mtl_cli.options import ConfigError, Option, tag
 from mtl_cli.regularizers.base import Regularizer
 from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.saved import locate
@@ -74,6 +74,7 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     model = build_model(config, data.tasks, data.given, fresh=resumed is None)
     place(model, device, config.trainer.memory_format)
     notes = [*_frozen(config, model), *_start_from(config, model), *compatible.approximations(config)]
+    notes += compatible.one_part_a_step(config, (weighting, aggregation))
     for task in data.tasks.values():
         task.loss.to(device)
     loaders = _loaders(config, data, device, 2 * max(needs.batches for needs in methods.needs))
@@ -149,21 +150,24 @@ def _compile(model: MultiTaskModel, examples: Mapping[str, torch.Tensor], batch_
 
 def _loaders(config: Config, data: Data, device: torch.device, least: int) -> Loaders:
     preparations = data.known.preparations
-    train = _train_loader(config, data.splits["train"], data, device, least)
-    heldout = _train_loader(config, data.splits["heldout"], data, device, least) if data.splits["heldout"] else None
+    train = _train_loader(config, data.splits["train"], data, device, least, config.data.sampling)
+    heldout = data.splits["heldout"]
+    aside = _train_loader(config, heldout, data, device, least, UNIFORM) if heldout else None
     size = config.trainer.eval_batch_size
     val, test = (EvalLoader(resident(data.splits[s], device), preparations, size, device) for s in ("val", "test"))
-    return Loaders(train, heldout, val, test)
+    return Loaders(train, aside, val, test)
 
 
-def _train_loader(config: Config, split: Split, data: Data, device: torch.device, least: int) -> TrainLoader:
+def _train_loader(
+    config: Config, split: Split, data: Data, device: torch.device, least: int, sampling: Option
+) -> TrainLoader:
     for part, found in split.items():
         if len(found.inputs) == 0:
             raise ConfigError(
                 f"data.parts.{part} leaves no sample to train on: lower data.validation and data.held_out, or raise "
                 "data.limit"
             )
-    return TrainLoader(split, data.known.preparations, config.trainer.batch_size, config.seed, device, least)
+    return TrainLoader(split, data.known.preparations, config.trainer.batch_size, config.seed, device, least, sampling)
 
 
 def _examples(data: Data, device: torch.device) -> dict[str, torch.Tensor]:

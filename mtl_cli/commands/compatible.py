@@ -1,12 +1,13 @@
 """Which methods do not go together, said before any data is read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import asdict
 
 from mtl_cli.aggregation.base import Aggregation
 from mtl_cli.aggregation.options import GramianOption, RenewedOption
 from mtl_cli.config import Config
+from mtl_cli.data.options import RoundRobin
 from mtl_cli.options import ConfigError, Option, tag, wrapped
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.sharing.options import SHARINGS
@@ -24,6 +25,18 @@ def check(config: Config, weighting: Weighting, aggregation: Aggregation) -> Non
     if weighting.needs.heldout and config.data.held_out == 0:
         name = tag(config.weighting)
         raise ConfigError(f"weighting={name} looks at held-out data, and data.held_out=0 leaves none: take 0.1")
+
+
+def one_part_a_step(config: Config, methods: Sequence[Weighting | Aggregation]) -> list[str]:
+    """The line that says so where methods on gradients see the tasks of one part alone in a step."""
+    parts = len(config.data.parts)
+    looks = any(method.needs.level != "losses" for method in methods)
+    if not looks or not isinstance(config.data.sampling, RoundRobin) or config.trainer.accumulate % parts == 0:
+        return []
+    seen = "1 part" if config.trainer.accumulate == 1 else f"{config.trainer.accumulate} parts"
+    return [
+        f"data.sampling=round_robin: a step balances the tasks of {seen}; trainer.accumulate={parts} lets it see all"
+    ]
 
 
 def approximations(config: Config) -> list[str]:

@@ -22,9 +22,16 @@ from mtl_cli.training.progress import Progress
 
 
 def header(
-    config: Config, data: Data, model: MultiTaskModel, used: Usage, device: torch.device, run_dir: Path, cost: str
+    config: Config,
+    data: Data,
+    model: MultiTaskModel,
+    used: Usage,
+    device: torch.device,
+    run_dir: Path,
+    cost: str,
+    epoch: str,
 ) -> Header:
-    """The head of a training run; `cost` says what its methods cost."""
+    """The head of a training run; `cost` says what its methods cost, `epoch` what an epoch is."""
     sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     own = {task: sum(sizes[name] for name in names) for task, names in used.own.items()}
     labels = {
@@ -61,6 +68,7 @@ def header(
         data_seed=config.data.seed,
         run_dir=run_dir,
         cost=cost,
+        epoch=epoch,
     )
 
 

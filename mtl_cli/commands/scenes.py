@@ -137,8 +137,8 @@ def _percent(share: float) -> str:
 def training_inputs(
     tasks: Mapping[str, Task], preparations: Mapping[str, Preparation], loader: TrainLoader
 ) -> Iterator[Grid]:
-    """The first training batch of each part that has images."""
-    for part in next(loader.epoch(0)).parts:
+    """The first training samples of each part that has images."""
+    for part in loader.opening():
         if part.inputs.ndim != 4:
             continue
         its = [

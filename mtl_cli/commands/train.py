@@ -97,7 +97,8 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, sto
     if tensorboard.wanted(job.config.tensorboard):
         loop.log.follow(tensorboard.EventFile(job.run_dir, progress.step))
     cost = in_words(built.engine, job.config.aggregation, job.config.trainer.accumulate)
-    header = facts.header(job.config, built.data, built.model, built.used, built.device, job.run_dir, cost)
+    epoch = built.loaders.train.in_words(job.config.trainer.accumulate)
+    header = facts.header(job.config, built.data, built.model, built.used, built.device, job.run_dir, cost, epoch)
     screen.header(header)
     for line in (*built.notes, *_notes(job, progress)):
         screen.note(line)

@@ -12,9 +12,13 @@ from torch import Tensor
 
 from mtl_cli.data.augment import augmented, prepare
 from mtl_cli.data.base import Batch, Part, PartData, Preparation, Split, Stream, labelled
+from mtl_cli.data.options import SAMPLINGS, Uniform
+from mtl_cli.data.sampling import Plan, in_words
 from mtl_cli.draws import generator, seed_of
+from mtl_cli.options import Option
 
 Mask = npt.NDArray[np.bool_]
+UNIFORM = Uniform()
 
 
 def resident(split: Split, device: torch.device) -> Split:
@@ -57,19 +61,20 @@ def _shelves(split: Split, preparations: dict[str, Preparation], device: torch.d
 
 
 class TrainLoader:
-    """Shuffled, augmented batches, with one part each of every data set.
+    """Shuffled, augmented batches; how many samples of each part they have, and how many an epoch, its plan says.
 
-    An epoch has as many steps as the largest part needs. A smaller part starts over, in a new order and with new
-    draws each round, and fills its place in every batch. The last batch is partial; a lone last sample, which batch
-    norm could not normalise, is left out, unless it is all there is.
+    An epoch has as many steps as one pass over the largest part needs. A smaller part starts over, in a new order and
+    with new draws each round. The last batch is partial; a lone last sample, which batch norm could not normalise, is
+    left out, unless it is all there is.
 
     Args:
         split: train.
         preparations: by part.
-        batch_size: samples of each part in a batch.
+        batch_size: samples of each part in a batch, as the sampling reads it.
         seed: of the run.
         device: where data lies and batches are made.
-        least: rows that a last batch must have, unless it is the only one.
+        least: rows that a part must have in a batch, unless it has no more.
+        sampling: how many samples of each part a batch has.
     Raises: ValueError: a part is empty.
     """
 
@@ -81,35 +86,44 @@ class TrainLoader:
         seed: int,
         device: torch.device,
         least: int = 2,
+        sampling: Option = UNIFORM,
     ) -> None:
         self._shelves = _shelves(split, preparations, device)
         self._batch_size = batch_size
-        self._least = least
         self._seed = seed
         self._device = device
-        self._largest = max(len(shelf) for shelf in self._shelves)
         for shelf in self._shelves:
             if len(shelf) == 0:
                 raise ValueError(f"every part of train should have a sample. Found none in {shelf.name}")
+        sizes = [len(shelf) for shelf in self._shelves]
+        self._plan: Plan = SAMPLINGS.target(sampling)(sampling, sizes, batch_size, least)
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        full, rest = divmod(self._largest, self._batch_size)
-        return full + (rest >= self._least or (rest > 0 and full == 0))
+        return self._plan.steps
+
+    def in_words(self, accumulate: int) -> str:
+        """What an epoch is, with so many batches a step of the optimizer."""
+        return in_words(self._plan, {shelf.name: len(shelf) for shelf in self._shelves}, accumulate)
+
+    def opening(self) -> list[Part]:
+        """The first samples of each part in the first epoch, as many as a batch is large."""
+        orders = self._orders(0)
+        return [
+            self._part(shelf, order, 0, 0, min(self._batch_size, len(shelf)))
+            for shelf, order in zip(self._shelves, orders, strict=True)
+        ]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from batch `start` on; the same ones whatever `start` is."""
-        orders = [Rounds(self._seed, epoch, shelf.name, len(shelf), self._device) for shelf in self._shelves]
+        orders = self._orders(epoch)
         for step in range(start, self.steps):
-            first = step * self._batch_size
-            last = min(first + self._batch_size, self._largest)
-            yield Batch(
-                [
-                    self._part(shelf, order, epoch, first, last)
-                    for shelf, order in zip(self._shelves, orders, strict=True)
-                ]
-            )
+            spans = zip(self._shelves, orders, self._plan.spans(step), strict=True)
+            yield Batch([self._part(shelf, order, epoch, *span) for shelf, order, span in spans if span[0] < span[1]])
+
+    def _orders(self, epoch: int) -> list["Rounds"]:
+        return [Rounds(self._seed, epoch, shelf.name, len(shelf), self._device) for shelf in self._shelves]
 
     def _part(self, shelf: Shelf, order: "Rounds", epoch: int, first: int, last: int) -> Part:
         rows, draws, host = order.between(first, last)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from mtl_cli.options import Count, Index, Option, Share, Table
+from mtl_cli.options import Count, Index, Option, Positive, Share, Table
 
 
 class ImageSource(Option):
@@ -89,6 +89,33 @@ SOURCES = Table(
 )
 
 
+class Uniform(Option, tag="uniform"):
+    """Every batch has trainer.batch_size samples of each part."""
+
+
+class Proportional(Option, tag="proportional"):
+    """Parts share a batch by their sizes, so that an epoch passes each of them once."""
+
+
+class Temperature(Option, tag="temperature"):
+    """Parts share a batch by size^(1 / tau): between proportional and uniform (Arivazhagan et al. 2019)."""
+
+    tau: Annotated[Positive, Meta(description="1: as proportional, larger: nearer to uniform")]
+
+
+class RoundRobin(Option, tag="round_robin"):
+    """Every batch has one part, in turn; trainer.accumulate as large as there are parts lets a step see all."""
+
+
+SAMPLINGS = Table(
+    "sampling",
+    (Uniform, "mtl_cli.data.sampling:uniform"),
+    (Proportional, "mtl_cli.data.sampling:proportional"),
+    (Temperature, "mtl_cli.data.sampling:temperature"),
+    (RoundRobin, "mtl_cli.data.sampling:round_robin"),
+)
+
+
 class DataOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the data of a task set is found, split and shortened."""
 
@@ -100,4 +127,5 @@ class DataOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     statistics: Annotated[
         Literal["part", "shared"], Meta(description="running statistics of batch norm: one set a part, or one for all")
     ]
+    sampling: Annotated[Option, Meta(description="how many samples of each part a batch has")]
     parts: Annotated[dict[str, Option], Meta(description="part -> source: tasks of one part share their input")]

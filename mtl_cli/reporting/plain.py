@@ -71,6 +71,7 @@ def header_lines(header: Header) -> list[str]:
         f"parameters: {parameters(header)}",
         f"choices: {choices(header)}",
         f"cost: {header.cost}",
+        f"epoch: {header.epoch}",
         f"device: {header.device}; seed {header.seed}, data seed {header.data_seed}",
         f"run: {place(header.run_dir)}",
     ]

@@ -44,6 +44,7 @@ class Header(NamedTuple):
         choices: group -> the name chosen in it.
         device: in words, such as "cpu, 2 threads".
         cost: of the methods: passes in a step, memory for rows and state.
+        epoch: what an epoch is: steps, and how often each part is passed.
     """
 
     command: str
@@ -57,6 +58,7 @@ class Header(NamedTuple):
     data_seed: int
     run_dir: Path
     cost: str
+    epoch: str
 
 
 class Progress(NamedTuple):

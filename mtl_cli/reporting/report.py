@@ -61,6 +61,7 @@ def _run(report: Report) -> list[str]:
         "typed": f"`{typed}`",
         "chosen": ", ".join(f"{group} {name}" for group, name in header.choices.items()),
         "cost": header.cost,
+        "epoch": header.epoch,
         "seeds": f"seed {header.seed}, data.seed {header.data_seed}",
         "device": header.device,
         "parameters": f"shared {header.shared:,}, {own}",

@@ -52,6 +52,7 @@ class RichScreen(Screen):
             body.add_row("data", Text(f"{part.name}: train {part.train:,} · val {part.val:,} · test {part.test:,}"))
         body.add_row("choices", Text(choices(header)))
         body.add_row("cost", Text(header.cost))
+        body.add_row("epoch", Text(header.epoch))
         body.add_row("device", Text(f"{header.device} · seed {header.seed} · data seed {header.data_seed}"))
         body.add_row("run", Text(place(header.run_dir), overflow="fold"))
         title = Text.assemble((f"mtl {header.command}", "bold"), f" {header.task_set}")

@@ -118,3 +118,14 @@ def test_one_task_may_have_any_method(tmp_path: Path) -> None:
         "trainer.max_steps=1",
     ]
     assert main(["train", *DIGITS, *words, "trainer.max_steps=1", f"run_dir={tmp_path / 'run'}"]) == 0
+
+
+@pytest.mark.parametrize(("accumulate", "said"), [(1, True), (2, False)])
+def test_a_run_says_where_a_step_balances_one_part_alone(tmp_path: Path, accumulate: int, said: bool) -> None:
+    run = tmp_path / "run"
+    words = ["+data.parts.more=digits", "tasks.parity.part=more", "tasks.slant.part=images", "tasks.digit.part=images"]
+    words += ["data.sampling=round_robin", "aggregation=pcgrad", f"trainer.accumulate={accumulate}"]
+    assert main(["train", *DIGITS, *words, "trainer.max_steps=1", f"run_dir={run}"]) == 0
+    log = (run / "train.log").read_text()
+    assert ("a step balances the tasks of 1 part" in log) is said
+    assert "epoch: " in log

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mtl_cli.data.base import MISSING, Batch, PartData, Preparation
-from mtl_cli.data.loader import EvalLoader, TrainLoader, resident
+from mtl_cli.data.loader import UNIFORM, EvalLoader, TrainLoader, resident
+from mtl_cli.data.options import Proportional, RoundRobin, Temperature
+from mtl_cli.options import Option
 
 CPU = torch.device("cpu")
 PLAIN = Preparation(mean=(0.0,), std=(1.0,), crop=0, flip=False)
@@ -19,9 +21,9 @@ def numbered(n: int, **targets: Tensor) -> PartData:
     )
 
 
-def train(sizes: dict[str, int], batch: int, seed: int = 0) -> TrainLoader:
+def train(sizes: dict[str, int], batch: int, seed: int = 0, sampling: Option = UNIFORM) -> TrainLoader:
     split = {name: numbered(n) for name, n in sizes.items()}
-    return TrainLoader(split, dict.fromkeys(sizes, PLAIN), batch, seed, CPU)
+    return TrainLoader(split, dict.fromkeys(sizes, PLAIN), batch, seed, CPU, sampling=sampling)
 
 
 def pictures(n: int) -> PartData:
@@ -76,12 +78,15 @@ def test_order_and_augmentation_do_not_depend_on_the_batch_size(one, other):
         assert torch.equal(a[:n], b[:n])
 
 
-@settings(max_examples=40)
-@given(st.integers(0, 9), st.integers(2, 9), st.integers(0, 2))
-def test_an_epoch_resumed_at_any_batch_goes_on_as_if_never_stopped(start, batch, epoch):
+SAMPLINGS = st.sampled_from([UNIFORM, Proportional(), Temperature(tau=3.0), RoundRobin()])
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 9), st.integers(2, 9), st.integers(0, 2), SAMPLINGS)
+def test_an_epoch_resumed_at_any_batch_goes_on_as_if_never_stopped(start, batch, epoch, sampling):
     split = {"a": pictures(31), "b": pictures(4), "c": pictures(13)}
-    loader = TrainLoader(split, dict.fromkeys(split, MOVED), batch, 1, CPU)
-    again = TrainLoader(split, dict.fromkeys(split, MOVED), batch, 1, CPU)
+    loader = TrainLoader(split, dict.fromkeys(split, MOVED), batch, 1, CPU, sampling=sampling)
+    again = TrainLoader(split, dict.fromkeys(split, MOVED), batch, 1, CPU, sampling=sampling)
     assert same(list(again.epoch(epoch, start)), list(loader.epoch(epoch))[start:])
 
 
@@ -113,6 +118,44 @@ def test_a_smaller_part_starts_over_in_a_new_order_and_fills_every_batch():
     rounds = [rows(batches, 1)[i : i + 5] for i in (0, 5, 10, 15)]
     assert all(sorted(one) == [0, 1, 2, 3, 4] for one in rounds)
     assert len({tuple(one) for one in rounds}) > 1
+
+
+def of(batches: list[Batch], name: str) -> list[int]:
+    """The numbers of one part's samples, in their order."""
+    parts = [part for batch in batches for part in batch.parts if part.name == name]
+    return [i for part in parts for i in part.targets["number"].tolist()]
+
+
+@settings(max_examples=40)
+@given(st.integers(2, 60), st.integers(1, 60), st.integers(2, 9), SAMPLINGS)
+def test_whatever_the_sampling_an_epoch_misses_and_repeats_no_sample_of_the_largest_part(n, other, batch, sampling):
+    loader = train({"large": n + other, "small": other}, batch, sampling=sampling)
+    found = of(list(loader.epoch(0)), "large")
+    assert len(set(found)) == len(found)
+    assert n + other - 1 <= len(found)
+
+
+@given(st.integers(1, 20), st.integers(2, 9), SAMPLINGS)
+def test_a_smaller_part_shows_all_its_samples_before_it_shows_one_again(small, batch, sampling):
+    loader = train({"large": 70, "small": small}, batch, sampling=sampling)
+    found = of(list(loader.epoch(1)), "small")
+    for first in range(0, len(found), small):
+        assert len(set(found[first : first + small])) == len(found[first : first + small])
+
+
+def test_a_part_that_waits_is_not_in_the_batch():
+    batches = list(train({"large": 990, "small": 10}, 50, sampling=Proportional()).epoch(0))
+    assert [[part.name for part in batch.parts] for batch in batches] == [["large"], ["large", "small"]] * 5
+    assert sorted(of(batches, "small")) == list(range(10))
+
+
+@pytest.mark.parametrize("sampling", [UNIFORM, Proportional(), RoundRobin()], ids=str)
+def test_the_opening_shows_the_first_samples_of_every_part(sampling):
+    loader = train({"large": 990, "small": 10, "tiny": 3}, 4, sampling=sampling)
+    for part in loader.opening():
+        trained = of(list(loader.epoch(0)), part.name)[: len(part.inputs)]
+        assert part.targets["number"].tolist()[: len(trained)] == trained
+        assert len(part.inputs) == (3 if part.name == "tiny" else 4)
 
 
 def test_a_batch_larger_than_the_smaller_part_repeats_it():
