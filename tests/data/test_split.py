@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mtl_cli.data.base import MISSING, Column, PartData, Samples
-from mtl_cli.data.split import carve, limit, take
+from mtl_cli.data.split import carve, keep_seen, limit, take
 
 labels = st.lists(st.tuples(st.sampled_from([MISSING, 0, 1, 2]), st.sampled_from([0, 1])), min_size=1, max_size=80)
 
@@ -145,3 +145,23 @@ def test_of_tags_the_rarest_of_a_row_keeps_its_share() -> None:
         assert int(kept[:, 1].nansum()) == 2
         assert int(kept[:, 0].nansum()) == 15
         assert int(kept.isnan().any(1).sum()) in (2, 3)
+
+
+@settings(max_examples=100)
+@given(labels, st.floats(0, 0.99), st.integers(0, 3))
+def test_no_class_is_only_among_those_that_go(rows, share, seed):
+    strata = [torch.tensor(column) for column in zip(*rows, strict=True)]
+    before = carve(strata, len(rows), share, seed, "images")
+    stay, go = keep_seen(strata, *before)
+    assert sorted(stay.tolist() + go.tolist()) == list(range(len(rows)))
+    assert stay.tolist() == sorted(stay.tolist())
+    for target in strata:
+        assert set(target[go].tolist()) - {MISSING} <= set(target[stay].tolist())
+    if all(set(t[before[1]].tolist()) <= set(t[before[0]].tolist()) for t in strata):
+        assert torch.equal(go, before[1])
+
+
+def test_of_a_class_that_would_go_the_first_sample_stays():
+    target = torch.tensor([0, 1, 1, 0, MISSING])
+    stay, go = keep_seen([target], torch.tensor([0]), torch.tensor([1, 2, 3, 4]))
+    assert (stay.tolist(), go.tolist()) == ([0, 1], [2, 3, 4])

@@ -15,8 +15,8 @@ from torch import Tensor
 from mtl_cli.data.base import MISSING, Column
 from mtl_cli.options import text
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-WHOLE = re.compile(r"([+-]?\d+)\.0+")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+WHOLE = re.compile(r"([+-]?\d+)\.0+", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 

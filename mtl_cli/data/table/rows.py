@@ -45,12 +45,16 @@ class Bad:
         """Keeps it until `tell`, as it may come from a thread of its own."""
         self._waiting.append((row, said))
 
-    def tell(self) -> None:
-        """Raises: ConfigError: the first of them, where nothing skips them."""
-        waiting, self._waiting = sorted(self._waiting), []
-        for row, said in waiting:
+    def tell(self, last: int | None = None) -> None:
+        """Those up to row `last`, as others come from rows that are read ahead; None: all.
+
+        Raises: ConfigError: the first of them, where nothing skips them.
+        """
+        due = sorted(bad for bad in list(self._waiting) if last is None or bad[0] <= last)
+        for row, said in due:
             if self._skip is None:
                 raise ConfigError(f"{self._name}, row {row}{said}")
+            self._waiting.remove((row, said))
             self._skip(row, said.lstrip(",: "))
 
 

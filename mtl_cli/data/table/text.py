@@ -61,10 +61,10 @@ def _named(
             names, table = _header(piece, name), piece.slice(1)
         if number == 0 and len(unique(names, name)) != piece.num_columns:
             raise ConfigError(f"{name} has {piece.num_columns} columns, but `columns` names {len(names)}")
-        rows = _numbers(seen, table.num_rows, odd)
+        rows = _numbers(seen, table.num_rows, list(odd))
         seen += table.num_rows
         found = _decoded(table, names, rows, bad)
-        bad.tell()
+        bad.tell(int(rows[-1]) if len(rows) else 0)
         yield found
     bad.tell()
 
