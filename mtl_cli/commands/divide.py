@@ -27,7 +27,7 @@ from mtl_cli.data.split import carve, keep_seen, limit, take
 from mtl_cli.data.table.code import Encoding
 from mtl_cli.data.table.encoding import encode, fit_encoding, joined
 from mtl_cli.options import ConfigError, text
-from mtl_cli.tasks.options import KINDS
+from mtl_cli.tasks.options import KINDS, Multilabel
 from mtl_cli.tasks.target import column_of, column_read
 
 RawSplit = dict[str, RawPart]
@@ -45,13 +45,20 @@ def source_of(config: Config, part: str) -> Source:
     if not names:
         raise ConfigError(f"data.parts.{part} has no task: give it one, or leave it out (~data.parts.{part})")
     labels: dict[str, Reads] = {}
+    tags: dict[str, str] = {}
+    whole: set[str] = set()
     for name in names:
         option = config.tasks[name]
         column, mapped = column_read(option.target)
         reads: Reads = "classes" if mapped else KINDS.target(option).reads
         labels[column] = "numbers" if "numbers" in (reads, labels.get(column)) else "classes"
+        if isinstance(option, Multilabel) and not mapped:
+            tags[column] = option.separator
+        else:
+            whole.add(column)
+    tags = {column: separator for column, separator in tags.items() if column not in whole}
     wanted, folder = config.data.parts[part], cache_folder(config.cache_dir)
-    place = Place(Path(config.data_dir).expanduser(), folder, config.data.seed, config.data.download, labels)
+    place = Place(Path(config.data_dir).expanduser(), folder, config.data.seed, config.data.download, labels, tags)
     source: Source = SOURCES.target(wanted)(wanted, place)
     return source
 
@@ -144,21 +151,30 @@ def encoded(divided: Mapping[str, RawSplit], preparations: Mapping[str, Preparat
 
 
 def _seen(config: Config, name: str, targets: Mapping[str, Tensor], classes: tuple[str, ...], source: Source) -> None:
-    """Raises: ConfigError: a class in val or test that no sample of the whole train has."""
-    if not classes or targets["train"].ndim != 1:
+    """Raises: ConfigError: a class or a tag in val or test that no sample of the whole train has."""
+    if not classes:
         return
-    known = targets["train"].unique()
+    several = targets["train"].ndim == 2
     for split in ("val", "test"):
         if split not in targets:
             continue
-        strange = (labelled(targets[split]) & ~torch.isin(targets[split], known)).nonzero()[:, 0]
-        if len(strange):
-            row = int(strange[0])
-            label = classes[int(targets[split][row])]
+        unseen = _unseen(targets["train"], targets[split])
+        if unseen is not None:
+            row, label = unseen
             raise ConfigError(
-                f"{source.where(split, row)}, column {column_read(config.tasks[name].target)[0]}: {text(label)} is a "
-                f"class of tasks.{name} that train never has: leave it out of {split}, or map it to null"
+                f"{source.where(split, row)}, column {column_read(config.tasks[name].target)[0]}: "
+                f"{text(classes[label])} is a {'tag' if several else 'class'} of tasks.{name} that train never has: "
+                f"leave it out of {split}{'' if several else ', or map it to null'}"
             )
+
+
+def _unseen(known: Tensor, target: Tensor) -> tuple[int, int] | None:
+    """The first row with a class or a tag that `known` never has, and which. Shapes: (N,), or (N, C), each"""
+    if known.ndim == 2:
+        strange = ((target == 1) & ~(known == 1).any(0)).nonzero()
+        return (int(strange[0, 0]), int(strange[0, 1])) if len(strange) else None
+    rows = (labelled(target) & ~torch.isin(target, known.unique())).nonzero()[:, 0]
+    return (int(rows[0]), int(target[rows[0]])) if len(rows) else None
 
 
 def _kept(config: Config, part: str, split: str, piece: RawPart) -> Tensor:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Self
 
 import torch
@@ -110,6 +111,7 @@ class Place(NamedTuple):
     """Where a source looks and keeps things, what decides its synthesis, and what is wanted of it.
 
     labels: the columns that tasks read, and what for; a source whose columns are always the same need not look.
+    tags: what stands between two tags, by column of those whose cells hold several.
     """
 
     data_dir: Path
@@ -117,6 +119,7 @@ class Place(NamedTuple):
     seed: int
     download: bool
     labels: Mapping[str, Reads]
+    tags: Mapping[str, str] = MappingProxyType({})
 
 
 class Source(ABC):

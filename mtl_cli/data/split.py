@@ -1,5 +1,6 @@
 """Which samples go where: a seeded subset, and a validation part carved from train."""
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
@@ -70,17 +71,24 @@ def carve(strata: list[Tensor], count: int, share: float, seed: int, part: str) 
 
 
 def keep_seen(strata: list[Tensor], stay: Tensor, go: Tensor) -> tuple[Tensor, Tensor]:
-    """What `carve` gave, but a class that would be only among those that go has its first sample stay.
+    """What `carve` gave, but a class, or a tag, that would be only among those that go has its first sample stay.
 
     Shapes: (N,) each; (count - n,) and (n,), int64 indices, ascending -> the same with other n
     """
     moved = torch.zeros(len(go), dtype=torch.bool)
-    for target in map(_whole, strata):
-        there = target[torch.cat([stay, go[moved]])]
-        for label in target[go].unique():
-            if label != MISSING and not (there == label).any():
-                moved[int((target[go] == label).nonzero()[0])] = True
+    for has in (has for target in strata for has in _labels(target, go)):
+        if not has[stay].any() and not has[go[moved]].any():
+            moved[int(has[go].nonzero()[0])] = True
     return torch.cat([stay, go[moved]]).sort().values, go[~moved]
+
+
+def _labels(target: Tensor, go: Tensor) -> Iterator[Tensor]:
+    """For each class, or tag, that some of those that go have: which samples have it. Shapes: -> (N,) bool each"""
+    if target.ndim == 2:
+        yield from (has for has in (target == 1).unbind(1) if has[go].any())
+    else:
+        whole = _whole(target)
+        yield from (whole == label for label in whole[go].unique() if label != MISSING)
 
 
 def _groups(strata: list[Tensor], few: int) -> Tensor:

@@ -9,7 +9,8 @@ from torchmetrics.classification import MultilabelAccuracy, MultilabelAveragePre
 from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.utilities.data import dim_zero_cat
 
-from mtl_cli.data.base import MISSING, Column, labelled
+from mtl_cli.data.base import Column, labelled
+from mtl_cli.data.tags import apart, spread
 from mtl_cli.options import ConfigError, text
 from mtl_cli.tasks.base import Fitted, Task
 from mtl_cli.tasks.options import Multilabel, TaskOption
@@ -32,17 +33,10 @@ class MultilabelTask(Task):
         if column.classes is None:
             raise ConfigError(f"{key} should be text, tags with {text(option.separator)} between them. Found numbers")
         cells = [_tags(name, option, cell) for cell in column.classes]
-        used = column.values.unique().tolist()  # a mapped column may have classes that no row has
-        classes = tuple(sorted({tag for code in used if code != MISSING for tag in cells[code]}))
+        target, classes = spread(column, cells, 0.0 if option.none == "" else torch.nan)
         if len(classes) == 1:
             raise ConfigError(f"{key} should have two tags or more. Found only {classes[0]}")
-        at = {tag: c for c, tag in enumerate(classes)}
-        table = torch.zeros(len(cells) + 1, len(classes))  # the last row: no label
-        pairs = [(i, at[tag]) for i, tags in enumerate(cells) for tag in tags if tag in at]
-        if pairs:
-            table[tuple(torch.tensor(pairs).T)] = 1.0
-        table[-1] = 0.0 if option.none == "" else torch.nan
-        return table[torch.where(column.values == MISSING, len(cells), column.values)], classes
+        return target, classes
 
     @staticmethod
     def fit(name: str, option: TaskOption, target: Tensor, classes: tuple[str, ...]) -> Fitted:
@@ -111,8 +105,8 @@ METRIC: dict[str, Callable[[int], Metric]] = {
 
 
 def _tags(name: str, option: Multilabel, cell: str) -> list[str]:
-    """The tags of a cell, blanks stripped, what is left empty dropped."""
-    tags = [tag for part in cell.split(option.separator) if (tag := part.strip())]
+    """The tags of a cell. Raises: ConfigError: it names none, and nothing says that this means no tag."""
+    tags = apart(cell, option.separator)
     if option.none is not None and cell.strip() == option.none.strip():
         return []
     key = f"tasks.{name}.none"

@@ -165,3 +165,11 @@ def test_of_a_class_that_would_go_the_first_sample_stays():
     target = torch.tensor([0, 1, 1, 0, MISSING])
     stay, go = keep_seen([target], torch.tensor([0]), torch.tensor([1, 2, 3, 4]))
     assert (stay.tolist(), go.tolist()) == ([0, 1], [2, 3, 4])
+
+
+def test_a_tag_that_would_only_go_has_its_first_row_stay() -> None:
+    # The last tag is the rarest of no row, and none of those that stay has it.
+    target = torch.tensor([[1.0, 0, 0], [0, 1, 0], [torch.nan] * 3, [1, 0, 1], [0, 1, 1], [0, 0, 0]])
+    stay, go = keep_seen([target], torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5]))
+    assert stay.tolist() == [0, 1, 2, 3]
+    assert go.tolist() == [4, 5]

@@ -1,0 +1,30 @@
+"""Cells with several tags in them."""
+
+import torch
+from torch import Tensor
+
+from mtl_cli.data.base import MISSING, Column
+
+
+def apart(cell: str, separator: str) -> list[str]:
+    """The tags of a cell, blanks stripped; what is empty between two separators is none."""
+    return [tag for part in cell.split(separator) if (tag := part.strip())]
+
+
+def spread(column: Column, cells: list[list[str]], missing: float = torch.nan) -> tuple[Tensor, tuple[str, ...]]:
+    """Which row has which tag, and the tags that any row has, sorted.
+
+    Args:
+        column: codes of cells, MISSING where there is no label.
+        cells: the tags of each cell, by code.
+        missing: what stands in a row without a label.
+    Shapes: column (N,) -> (N, C) float, zeros and ones
+    """
+    used = [code for code in column.values.unique().tolist() if code != MISSING]
+    tags = tuple(sorted({tag for code in used for tag in cells[code]}))
+    at = {tag: c for c, tag in enumerate(tags)}
+    table = torch.zeros(len(cells) + 1, len(tags))
+    pairs = torch.tensor([(code, at[tag]) for code in used for tag in cells[code]], dtype=torch.long).view(-1, 2)
+    table[pairs[:, 0], pairs[:, 1]] = 1.0
+    table[-1] = missing
+    return table[torch.where(column.values == MISSING, len(cells), column.values)], tags
