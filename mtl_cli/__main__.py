@@ -4,6 +4,7 @@ import sys
 
 COMMANDS = {
     "train": "train one model for several tasks; resume a run",
+    "init": "look at a table or a folder of images and write a task set for it",
     "data": "check a data set without training: counts, missing labels, doubles",
     "eval": "evaluate a run or a checkpoint on a split",
     "export": "write a trained model, or some tasks of it, as a file that runs without mtl",
@@ -25,6 +26,7 @@ examples:
   mtl train task=cifar_multi sharing=cross_stitch trainer.epochs=5
   mtl train -m aggregation=sum,pcgrad seed=0,1 one run for each combination
   mtl train resume=runs/digits/RUN             go on where a run stopped
+  mtl init people.csv --targets wage,moved     a task set for a table of your own
   mtl data task=mine --config-dir conf         what is in a data set, and what is odd
   mtl eval checkpoint=runs/digits/RUN          its best checkpoint, on test
   mtl export checkpoint=runs/digits/RUN export.format=onnx
@@ -69,6 +71,10 @@ def _run(command: str, words: list[str]) -> int:
         from mtl_cli.cli.completion.command import run as complete  # without hydra: a TAB waits for it
 
         return complete(words)
+    if command == "init":
+        from mtl_cli.cli.init import run as init
+
+        return init(words)
     from mtl_cli.cli.call import run
 
     return run(command, words)

@@ -25,15 +25,15 @@ def run(config: Config, session: Session) -> None:  # noqa: ARG001  # every comm
         examined, together = examine(config)
     _say(f"mtl data {config.task}")
     for part in examined:
-        for line in part_lines(part_facts(config, part)) if part.pieces else ():
+        for line in ("", *part_lines(part_facts(config, part))) if part.pieces else ():
             _say(line)
-        _say("")
     findings = [*(finding for part in examined for finding in part.findings), *together]
     errors = [finding for finding in findings if finding.error]
     warnings = [finding for finding in findings if not finding.error]
     for title, these in (("errors", errors), ("warnings", warnings)):
         for line in finding_lines(title, [Found(f.line, f.places, f.total) for f in these]):
             _say(line)
+    _say("")
     told = f"{_many(len(errors), 'error')}, {_many(len(warnings), 'warning')}"
     if config.plots:
         _draw(config, examined)

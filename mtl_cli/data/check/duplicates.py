@@ -15,8 +15,8 @@ from mtl_cli.data.check.finding import SHOWN, Finding, Pieces, found, has_label,
 from mtl_cli.data.table.encoding import joined
 
 CHUNK = 256
-COARSE = 0.02
-"""Share of a table's rows that have a twin above which its columns tell too little of a row to call that a copy."""
+NATURAL = 0.5
+"""Twins of a table's rows are no leak where train itself has at least this much as many of them as train and test."""
 LEAK = 0.001
 """Share of a split that stands in another one too from which its figures cannot be believed to a thousandth."""
 
@@ -52,17 +52,26 @@ def duplicates(pieces: Pieces, classes: Mapping[str, tuple[str, ...]]) -> list[F
     its = twins({split: piece.data.inputs for split, piece in pieces.items()})
     if its.repeated == 0:
         return []
-    total = int(its.sizes.sum())
     of_table = isinstance(pieces["train"].data.inputs, Frame)
-    coarse = of_table and its.repeated > COARSE * total
     item = "row" if of_table else "input"
-    findings = []
-    if coarse:
-        told = f"{its.repeated:,} of {total:,} rows ({share(its.repeated, total)}) have a twin"
-        findings.append(Finding(False, f"{told}: the input columns are too coarse to tell rows apart"))
+    findings = _coarse(its) if of_table else []
+    coarse = bool(findings)
     findings += _in_two_splits(pieces, its, item, coarse)
     findings += _within(pieces, its, item)
     return findings + _contradicted(pieces, its, classes, item)
+
+
+def _coarse(its: Twins) -> list[Finding]:
+    """Where twins are about as frequent within train as between splits, it is not the split that made them."""
+    train = its.groups["train"]
+    within = int((np.bincount(train, minlength=len(its.sizes))[train] > 1).sum())
+    between = max(np.isin(groups, train).mean() for split, groups in its.groups.items() if split != "train")
+    if within / len(train) < NATURAL * between or within == 0:
+        return []
+    told = (
+        f"{within:,} rows of train have a twin there ({share(within, len(train))}), and about as many in other splits"
+    )
+    return [Finding(False, f"{told}: the input columns are too coarse to tell rows apart, or rows were copied")]
 
 
 def _table(inputs: Mapping[str, Tensor | Frame | Stream]) -> Mapping[str, Tensor | Stream]:
@@ -94,7 +103,7 @@ def _in_two_splits(pieces: Pieces, its: Twins, item: str, coarse: bool) -> list[
         rows, of = mask.nonzero()[0], len(mask)
         order = {group: row for row, group in reversed(list(enumerate(its.groups[first].tolist())))}
         pairs = (
-            f"{pieces[second].where(row)} = {pieces[first].where(order[its.groups[second][row]])}"
+            _pair(pieces[second].where(row), pieces[first].where(order[its.groups[second][row]]))
             for row in rows[:SHOWN].tolist()
         )
         line = f"the same {item} in {first} and {second}: {len(rows):,} of {of:,} in {second} ({share(len(rows), of)})"
@@ -110,10 +119,16 @@ def _within(pieces: Pieces, its: Twins, item: str) -> list[Finding]:
         _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
         rows = (first[inverse] != np.arange(len(groups))).nonzero()[0]
         if len(rows):
-            pairs = (f"{piece.where(row)} = {piece.where(int(first[inverse[row]]))}" for row in rows[:SHOWN].tolist())
+            pairs = (_pair(piece.where(row), piece.where(int(first[inverse[row]]))) for row in rows[:SHOWN].tolist())
             line = f"{split} has {len(rows):,} {item}s more than once"
             findings.append(found(False, line, pairs, len(rows)))
     return findings
+
+
+def _pair(one: str, other: str) -> str:
+    """Two places, without what stands before the last comma of both: the file."""
+    file, _, place = other.rpartition(", ")
+    return f"{one} = {place}" if file and one.startswith(f"{file}, ") else f"{one} = {other}"
 
 
 def _contradicted(pieces: Pieces, its: Twins, classes: Mapping[str, tuple[str, ...]], item: str) -> list[Finding]:

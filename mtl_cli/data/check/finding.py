@@ -50,6 +50,11 @@ def has_label(target: Tensor) -> Tensor:
     return mask.any(dim=1) if mask.ndim == 2 else mask
 
 
+def rows(count: int) -> str:
+    """So many rows, in words."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
 def share(count: int, of: int) -> str:
     """`count` of `of` in percent."""
     percent = 100 * count / max(of, 1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_cli.data.base import MISSING, Column, Frame
-from mtl_cli.data.check.finding import Finding, Pieces, at, found, share
+from mtl_cli.data.check.finding import Finding, Pieces, at, found, rows, share
 
 EVALUATED = ("val", "test")
 NAMED = 4
@@ -26,11 +26,11 @@ def inputs(pieces: Pieces) -> list[Finding]:
         for name in frames["train"].categories:
             findings += _words(name, {split: frame.categories[name] for split, frame in frames.items()})
         return findings
-    vectors = {split: rows for split, rows in data.items() if isinstance(rows, Tensor) and rows.ndim == 2}
+    vectors = {split: its for split, its in data.items() if isinstance(its, Tensor) and its.ndim == 2}
     if not vectors:
         return []
     width = vectors["train"].shape[1]
-    columns = [{split: rows[:, i].double() for split, rows in vectors.items()} for i in range(width)]
+    columns = [{split: its[:, i].double() for split, its in vectors.items()} for i in range(width)]
     return [f for i, values in enumerate(columns) for f in _column(f"number {i + 1}", values, pieces, dated=False)]
 
 
@@ -57,7 +57,7 @@ def infinite(name: str, values: Mapping[str, Tensor], pieces: Pieces) -> list[Fi
     if count == 0:
         return []
     places = [place for split, mask in masks.items() for place in at(pieces[split], mask)]
-    return [found(True, f"{name} is infinite in {count:,} rows", places, count)]
+    return [found(True, f"{name} is infinite in {rows(count)}", places, count)]
 
 
 def _far(name: str, values: Mapping[str, Tensor], pieces: Pieces, *, dated: bool) -> list[Finding]:
@@ -77,7 +77,7 @@ def _far(name: str, values: Mapping[str, Tensor], pieces: Pieces, *, dated: bool
             count, worst = int(mask.sum()), column[mask][(column[mask] - (low + high) / 2).abs().argmax()]
             shown = [_in_words(x, dated) for x in (low, high, float(worst))]
             line = (
-                f"{name}: {count:,} rows of {split} are far outside of train's {shown[0]} to {shown[1]}, as {shown[2]}"
+                f"{name}: {rows(count)} of {split} are far outside of train's {shown[0]} to {shown[1]}, as {shown[2]}"
             )
             findings.append(found(False, line, at(pieces[split], mask), count))
     return findings
@@ -103,7 +103,7 @@ def _words(name: str, columns: Mapping[str, Column]) -> list[Finding]:
         if mask.any():
             words = [(column.classes or ())[i] for i in column.values[mask].unique().tolist()]
             more = f", and {len(words) - NAMED:,} more" if len(words) > NAMED else ""
-            told = f"{int(mask.sum()):,} rows of {split} ({share(int(mask.sum()), len(mask))}) have words"
+            told = f"{rows(int(mask.sum()))} of {split} ({share(int(mask.sum()), len(mask))}) have words"
             findings.append(
                 Finding(False, f"column {name}: {told} that train never has: {', '.join(words[:NAMED])}{more}")
             )

@@ -59,8 +59,17 @@ def test_doubles_within_a_split_are_a_warning_that_names_the_first_of_them():
 def test_rows_of_a_table_with_few_values_are_called_coarse_and_no_leak():
     train, test = frame(a=[0.0, 1.0, 0.0, 1.0]), frame(a=[0.0, 2.0])
     lines = told(duplicates(pieces({"train": train, "test": test}), {}))
-    assert lines[0][1] == "5 of 6 rows (83.3 %) have a twin: the input columns are too coarse to tell rows apart"
+    assert lines[0][1] == (
+        "4 rows of train have a twin there (100.0 %), and about as many in other splits: the input columns are too "
+        "coarse to tell rows apart, or rows were copied"
+    )
     assert not any(error for error, _, _ in lines)
+
+
+def test_two_rows_of_one_file_are_named_with_the_file_once():
+    its = pieces({"train": frame(a=[1.0, 1.0]), "test": frame(a=[2.0])})
+    its = {split: piece._replace(where=lambda row: f"a, b.csv, row {row}") for split, piece in its.items()}
+    assert duplicates(its, {})[-1].places == ("a, b.csv, row 1 = row 0",)
 
 
 def test_a_row_of_a_table_in_two_splits_is_an_error_where_rows_are_told_apart():

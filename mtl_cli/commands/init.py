@@ -1,0 +1,95 @@
+"""mtl init: looks at data and writes the task set that it seems to be. Imports no torch."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mtl_cli.beneath import CONF, section
+from mtl_cli.data.guess.name import task_names
+from mtl_cli.data.guess.role import percent
+from mtl_cli.data.guess.table import TableGuess, look
+from mtl_cli.data.guess.taskset import Heading, of_table
+from mtl_cli.options import ConfigError
+from mtl_cli.reporting.atomic import write_atomic
+from mtl_cli.reporting.wording import shorten
+
+TASKS = 12
+"""Targets that the summary lists."""
+
+
+class Asked(NamedTuple):
+    """What `mtl init` is told: the data, the YAML to write, and the targets, where they are named."""
+
+    data: Path
+    out: Path
+    targets: tuple[str, ...] | None
+
+
+def run(asked: Asked) -> None:
+    """Writes the YAML and says what is in it.
+
+    Raises: ConfigError: the data cannot be read, or the YAML not be written; nothing is written then.
+    """
+    _writable(asked.out)
+    heading = Heading(asked.data.name, below_data(asked.data), f"mtl train {_words(asked.out)}")
+    defaults = section(CONF / "source" / "table.yaml")
+    found = look(asked.data, str(asked.data), asked.targets, frozenset(map(str, defaults["missing"])))
+    content = of_table(heading, found)
+    try:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(asked.out, content)
+    except OSError as error:
+        raise ConfigError(f"--out {asked.out} cannot be written: {error.strerror or error}") from None
+    for line in (f"written: {asked.out}", *_summary(asked.data.name, found), *_next(asked.out)):
+        sys.stdout.write(f"{line}\n")
+
+
+def below_data(path: Path) -> str:
+    """The path as a task set says it: from the data folder where it lies below that, else in full."""
+    here = _normal(path)
+    folder = _normal(Path(os.environ.get("MTL_DATA") or "data"))
+    return here.relative_to(folder).as_posix() if here.is_relative_to(folder) else str(here)
+
+
+def _normal(path: Path) -> Path:
+    """In full, links as they are."""
+    return Path(os.path.normpath(path.expanduser().absolute()))
+
+
+def _writable(out: Path) -> None:
+    """Raises: ConfigError: `out` is there, or no command would find it."""
+    if out.exists():
+        raise ConfigError(f"--out {out} is there: name another one, or move it away")
+    if out.suffix != ".yaml" or out.absolute().parent.name != "task":
+        raise ConfigError(f"--out {out} would not be found: name a YAML in a folder named task: conf/task/mine.yaml")
+    if not out.stem.replace("-", "_").isidentifier():
+        raise ConfigError(f"--out {out} cannot be chosen by task={out.stem}: take letters, digits, _ and -")
+    if (CONF / "task" / out.name).is_file():
+        raise ConfigError(f"--out {out} has the name of a task set that comes with mtl, which goes first: take another")
+
+
+def _words(out: Path) -> str:
+    return f"--config-dir {shlex.quote(str(out.parent.parent))} task={out.stem}"
+
+
+def _summary(name: str, found: TableGuess) -> Iterator[str]:
+    yield f"{shorten(name, 40)}: {found.rows:,} rows"
+    names = task_names(role.facts.name for role, _ in found.targets)
+    for role, kind in found.targets[:TASKS]:
+        its = role.facts
+        gaps = f"{its.missing:,} missing ({percent(its.missing, its.rows)})" if its.missing else "no label missing"
+        yield f"  task {shorten(names[its.name], 26):26} {kind:15} {gaps}"
+    if len(found.targets) > TASKS:
+        yield f"  and {len(found.targets) - TASKS:,} more"
+    uses = {use: sum(role.use == use for role in found.inputs) for use in ("numbers", "categories", "dates")}
+    told = ", ".join(f"{count:,} {use}" for use, count in uses.items() if count)
+    yield f"  inputs: {told}; {len(found.left):,} columns left out"
+    if found.candidates:
+        yield f"  {len(found.candidates):,} of the inputs might be targets too: --targets a,b names them"
+
+
+def _next(out: Path) -> Sequence[str]:
+    return ("next:", f"  mtl data {_words(out)}", f"  mtl train {_words(out)}")

@@ -1,0 +1,116 @@
+"""A task set's YAML, with what was guessed and why beside each line."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mtl_cli.data.guess.name import quoted, task_names, usable
+from mtl_cli.data.guess.role import Kind, Role, Use, cut
+from mtl_cli.data.guess.table import TableGuess, missing
+
+USES: tuple[Use, ...] = ("numbers", "categories", "dates")
+COMMENT = 34
+"""The column in which comments begin, where there is room."""
+WIDTH = 120
+
+
+class Heading(NamedTuple):
+    """What stands at the top: the file as it is called, the path to write, and the line that trains."""
+
+    title: str
+    path: str
+    train: str
+
+
+def of_table(heading: Heading, guess: TableGuess) -> str:
+    """The task set of a table."""
+    part = usable(heading.path.rpartition("/")[2].partition(".")[0], "table")
+    lines = [
+        "# @package _global_",
+        f"# {heading.title}: {guess.rows:,} rows. What each column was taken for, and why, stands beside it.",
+        f"# Written by mtl init, to be mended by hand; then {heading.train}",
+        *(f"# {cut(note, WIDTH)}" for note in guess.layout.notes),
+        "defaults:",
+        "  - override /backbone: mlp",
+        "data:",
+        "  parts:",
+        f"    {quoted(part)}:",
+        "      name: table",
+        f"      path: {quoted(heading.path)}",
+        *_layout(guess),
+        *_inputs(guess),
+        *_left(guess.left),
+        "tasks:",
+        *_tasks(guess),
+        "trainer:",
+        *trainer(guess.rows),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def trainer(rows: int) -> list[str]:
+    """More passes over fewer rows."""
+    epochs, batch = next(((e, b) for most, e, b in ((5_000, 60, 64), (100_000, 20, 256)) if rows < most), (5, 1024))
+    return [f"  epochs: {epochs}", f"  batch_size: {batch}"]
+
+
+def entry(name: str, column: str, kind: Kind, why: str) -> list[str]:
+    """A task in three lines."""
+    return [*commented(f"  {quoted(name)}:", why), f"    kind: {kind}", f"    target: {quoted(column)}"]
+
+
+def commented(line: str, said: str) -> list[str]:
+    """A line with a comment, which begins in one column where there is room, and goes on below where it is long."""
+    first, *rest = textwrap.wrap(said, WIDTH - COMMENT - 2, break_on_hyphens=False)
+    return [f"{line:{COMMENT - 1}} # {first}", *(f"{'':{COMMENT}}# {more}" for more in rest)]
+
+
+def _layout(guess: TableGuess) -> Iterator[str]:
+    layout = guess.layout.layout
+    if layout.delimiter:
+        yield f"      delimiter: {quoted(layout.delimiter)}"
+    if layout.encoding != "utf-8":
+        yield f"      encoding: {layout.encoding}"
+    if layout.columns:
+        yield f"      columns: [{', '.join(layout.columns)}]"
+    if guess.split:
+        yield from commented(f"      split: {quoted(guess.split.facts.name)}", "says train, val or test of each row")
+    used = [*(its for its, _ in guess.targets), *guess.inputs]
+    codes = {its.facts.name: its.facts.codes for its in used if its.facts.codes}
+    if codes:
+        yield from commented("      codes:", "what stands for an empty cell, and is counted as one")
+        for name, words in codes.items():
+            yield f"        {quoted(name)}: [{', '.join(quoted(word) for word in words)}]"
+
+
+def _inputs(guess: TableGuess) -> Iterator[str]:
+    for use in USES:
+        its = [role for role in guess.inputs if role.use == use]
+        if its:
+            yield f"      {use}:"
+        for role in its:
+            yield from commented(f"        - {quoted(role.facts.name)}", _said(role))
+
+
+def _left(left: Sequence[Role]) -> Iterator[str]:
+    if left:
+        yield "      # left out:"
+    for role in left:
+        yield from commented(f"      # - {quoted(role.facts.name)}", _said(role))
+
+
+def _tasks(guess: TableGuess) -> Iterator[str]:
+    roles = [*(role for role, _ in guess.targets), *guess.candidates]
+    names = task_names(role.facts.name for role in roles)
+    for role, kind in guess.targets:
+        yield from entry(names[role.facts.name], role.facts.name, kind, f"{_said(role)}; {guess.why}")
+    if guess.candidates:
+        yield "  # These might be targets too; take one out of the inputs above when you make it one:"
+    for role in guess.candidates:
+        if role.kind:
+            name, column = quoted(names[role.facts.name]), quoted(role.facts.name)
+            yield from commented(f"  # {name}: {{kind: {role.kind}, target: {column}}}", _said(role))
+
+
+def _said(role: Role) -> str:
+    return "; ".join(filter(None, [role.why, missing(role)]))
