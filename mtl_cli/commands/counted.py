@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mtl_cli.commands.examine import Examined
 from mtl_cli.config import Config
-from mtl_cli.data.base import MISSING, Frame, Stream
-from mtl_cli.data.check.finding import has_label, share
+from mtl_cli.data.base import MISSING, Frame, Stream, labelled
+from mtl_cli.data.check.finding import share
 from mtl_cli.options import tag
 from mtl_cli.reporting.inspection import Classes, Numbers, PartFacts, TaskFacts
 
@@ -20,7 +20,7 @@ def part_facts(config: Config, examined: Examined) -> PartFacts:
     """The counts of one part that could be read."""
     pieces = {split: piece.data for split, piece in examined.pieces.items()}
     targets = {task: {split: data.targets[task] for split, data in pieces.items()} for task in examined.classes}
-    masks = {task: torch.cat([has_label(its) for its in by_split.values()]) for task, by_split in targets.items()}
+    masks = {task: torch.cat([labelled(its) for its in by_split.values()]) for task, by_split in targets.items()}
     return PartFacts(
         examined.part,
         _inputs([data.inputs for data in pieces.values()]),
@@ -33,21 +33,21 @@ def part_facts(config: Config, examined: Examined) -> PartFacts:
 
 
 def _task(name: str, kind: str, targets: Mapping[str, Tensor], classes: tuple[str, ...]) -> TaskFacts:
-    labelled = {split: int(has_label(target).sum()) for split, target in targets.items()}
+    there = {split: int(labelled(target).sum()) for split, target in targets.items()}
     if classes:
-        return TaskFacts(name, kind, labelled, Classes(classes, {s: counts(t, classes) for s, t in targets.items()}))
-    there = {split: target[has_label(target)].double() for split, target in targets.items()}
+        return TaskFacts(name, kind, there, Classes(classes, {s: counts(t, classes) for s, t in targets.items()}))
+    found = {split: target[labelled(target)].double() for split, target in targets.items()}
     numbers = {
         split: (float(t.min()), float(t.mean()), float(t.max()), float(t.std(correction=0)))
-        for split, t in there.items()
+        for split, t in found.items()
         if len(t)
     }
-    return TaskFacts(name, kind, labelled, Numbers(numbers))
+    return TaskFacts(name, kind, there, Numbers(numbers))
 
 
 def counts(target: Tensor, classes: tuple[str, ...]) -> list[int]:
     """Labelled rows that have each class, or each tag. Shapes: (N,) or (N, C)"""
-    there = target[has_label(target)]
+    there = target[labelled(target)]
     if there.ndim == 2:
         return [int(count) for count in (there > 0).sum(0)]
     return [int(count) for count in torch.bincount(there.long(), minlength=len(classes))]

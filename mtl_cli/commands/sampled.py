@@ -9,8 +9,7 @@ from mtl_cli.commands.counted import counts
 from mtl_cli.commands.examine import Examined
 from mtl_cli.commands.scenes import FEWER, NAMED, SHOWN, pixels
 from mtl_cli.config import Config
-from mtl_cli.data.base import MISSING, Column, Frame, Stream
-from mtl_cli.data.check.finding import has_label
+from mtl_cli.data.base import MISSING, Column, Frame, Stream, labelled
 from mtl_cli.data.split import limit
 from mtl_cli.reporting.plots.scene import Grid, Line, Rows, Sample, TargetShape
 
@@ -43,7 +42,7 @@ def shown(config: Config, examined: Examined) -> Grid | Rows:
 
 
 def _labels(target: Tensor, classes: tuple[str, ...]) -> list[str]:
-    return [_label(value, classes) if there else MARK for value, there in zip(target, has_label(target), strict=True)]
+    return [_label(value, classes) if there else MARK for value, there in zip(target, labelled(target), strict=True)]
 
 
 def _label(value: Tensor, classes: tuple[str, ...]) -> str:
@@ -74,7 +73,7 @@ def _rows(examined: Examined, frame: Frame, index: Tensor, labels: dict[str, lis
 
 
 def _shape(task: str, target: Tensor, classes: tuple[str, ...]) -> TargetShape:
-    values: Sequence[float] = counts(target, classes) if classes else target[has_label(target)].tolist()
+    values: Sequence[float] = counts(target, classes) if classes else target[labelled(target)].tolist()
     return TargetShape(task, classes, np.asarray(values, dtype=np.float64))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mtl_cli.__main__ import COMMANDS
 from mtl_cli.beneath import CONF
+from mtl_cli.cli import init
 from mtl_cli.cli.arguments import CFG, FLAGS, INFO, SHORT, VALUED, Arguments, Override, is_path, override
 from mtl_cli.cli.completion.candidates import Answer, Candidate, beginning
 from mtl_cli.cli.completion.command import SHELLS
@@ -29,14 +30,31 @@ def answer(before: list[str], word: str) -> Answer:
     command, *rest = before
     if command == "help" and not rest:
         return Answer(beginning(word, _whole(COMMANDS)))
-    if command == "completion" and not rest:
-        return Answer(beginning(word, _whole(dict.fromkeys((*SHELLS, "--help"), ""))))
+    if command in WITHOUT_HYDRA:
+        return Answer(beginning(word, WITHOUT_HYDRA[command](rest, word)))
     if not (CONF / f"{command}.yaml").is_file() or command not in COMMANDS:
         return Answer([])
     arguments, pending = _understood(rest)
     if pending or word.startswith("-"):
         return Answer(beginning(word, _options(command, arguments, pending, word)))
     return _override(composed(command, arguments), arguments, rest, word)
+
+
+def _init(before: list[str], word: str) -> list[Candidate]:
+    """`mtl init` has two options and one file."""
+    if before[-1:] == ["--targets"]:
+        return []
+    if word.startswith("-"):
+        return [candidate for candidate in _whole(init.OPTIONS) if candidate.text not in before]
+    return paths("input", word, "", "")
+
+
+def _completion(before: list[str], word: str) -> list[Candidate]:
+    return [] if before else _whole(dict.fromkeys((*SHELLS, "--help"), ""))
+
+
+WITHOUT_HYDRA = {"init": _init, "completion": _completion}
+"""Commands that take neither keys nor Hydra's options."""
 
 
 def _understood(words: list[str]) -> tuple[Arguments, str]:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mtl_cli.data.base import Frame, Stream
-from mtl_cli.data.check.finding import SHOWN, Finding, Pieces, found, has_label, share
+from mtl_cli.data.base import Frame, Stream, labelled
+from mtl_cli.data.check.finding import SHOWN, Finding, Pieces, found, share
 from mtl_cli.data.table.encoding import joined
 
 CHUNK = 256
@@ -140,7 +140,7 @@ def _contradicted(pieces: Pieces, its: Twins, classes: Mapping[str, tuple[str, .
         groups, labels = [], []
         for split, piece in pieces.items():
             target = piece.data.targets[task]
-            mask = has_label(target).numpy()
+            mask = labelled(target).numpy()
             groups.append(its.groups[split][mask])
             labels.append(target.numpy()[mask].astype(np.int64))
         group, label = np.concatenate(groups), np.concatenate(labels)

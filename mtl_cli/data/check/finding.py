@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mtl_cli.data.base import RawPart, labelled
+from mtl_cli.data.base import RawPart
 
 SHOWN = 5
 """Places that a finding names; the rest are counted."""
@@ -42,12 +42,6 @@ def found(error: bool, line: str, places: Iterable[str], total: int) -> Finding:
 def at(piece: Piece, mask: Tensor) -> list[str]:
     """Where the first few rows of a mask (N,) come from."""
     return [piece.where(row) for row in mask.nonzero()[:SHOWN, 0].tolist()]
-
-
-def has_label(target: Tensor) -> Tensor:
-    """Which rows have a label, of several tags at least one. Shapes: (N,) or (N, C) -> (N,) bool"""
-    mask = labelled(target)
-    return mask.any(dim=1) if mask.ndim == 2 else mask
 
 
 def rows(count: int) -> str:

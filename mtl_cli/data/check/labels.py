@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import torch
 
-from mtl_cli.data.check.finding import Finding, Pieces, at, found, has_label
+from mtl_cli.data.base import labelled
+from mtl_cli.data.check.finding import Finding, Pieces, at, found
 
 EVALUATED = ("val", "test")
 
@@ -12,7 +13,7 @@ EVALUATED = ("val", "test")
 def labels(task: str, pieces: Pieces, classes: tuple[str, ...]) -> list[Finding]:
     """None in a split, one value only, classes that train never has."""
     targets = {split: piece.data.targets[task] for split, piece in pieces.items()}
-    there = {split: target[has_label(target)] for split, target in targets.items()}
+    there = {split: target[labelled(target)] for split, target in targets.items()}
     if len(there["train"]) == 0:
         return [Finding(True, f"task {task} has no label in train: check its target, or leave it out (~tasks.{task})")]
     findings = [
@@ -36,7 +37,7 @@ def _unseen(task: str, pieces: Pieces, values: torch.Tensor, classes: tuple[str,
         if split not in pieces:
             continue
         target = pieces[split].data.targets[task]
-        mask = has_label(target) & ~torch.isin(target, values)
+        mask = labelled(target) & ~torch.isin(target, values)
         if mask.any():
             codes = target[mask].unique().long().tolist()
             elsewhere |= set(codes)

@@ -13,6 +13,7 @@ FEW = 20
 CLASSES = 100
 """Words of more values than this look like no classes, unless they are asked for."""
 TAGS = 200
+SEPARATORS = ",;|"
 LONG = 40
 """Characters of a word, on average, from which it is a text."""
 FLOAT32 = 3.4e38
@@ -32,6 +33,7 @@ class Role(NamedTuple):
     use: Use | None
     why: str
     likely: bool = False
+    separator: str = ","
     path: bool = False
 
 
@@ -89,12 +91,12 @@ def _words(facts: Facts) -> Role:
     long = sum(len(word) * count for word, count in facts.counts.items()) / facts.there > LONG
     if all(IMAGES.fullmatch(word) for word in facts.counts):
         return Role(facts, None, None, f"paths of images, as {cut(next(iter(facts.counts)))}", path=True)
-    tags = tags_of(facts)
+    separator, tags = tags_of(facts)
     if tags:
         most = sorted(tags.items(), key=lambda item: -item[1])
         told = ", ".join(f"{cut(tag)} {percent(count, facts.there)}" for tag, count in most[:4])
         use: Use | None = "categories" if 2 * distinct <= facts.there else None
-        return Role(facts, "multilabel", use, f"lists of {len(tags):,} tags: {told}", likely=True)
+        return Role(facts, "multilabel", use, f"lists of {len(tags):,} tags: {told}", likely=True, separator=separator)
     each_its_own = _each_its_own(facts, long)
     if each_its_own:
         return Role(facts, None, None, each_its_own)
@@ -118,17 +120,33 @@ def _each_its_own(facts: Facts, long: bool) -> str:
     return ""
 
 
-def tags_of(facts: Facts) -> dict[str, int]:
-    """How many cells have each tag, where cells look like lists of tags between commas; else nothing."""
-    if facts.is_ != "words" or not any("," in word for word in facts.counts):
-        return {}
+def tags_of(facts: Facts) -> tuple[str, dict[str, int]]:
+    """What stands between tags, and how many cells have each, where cells look like lists of them; else nothing."""
+    for separator in SEPARATORS:
+        if facts.is_ == "words" and any(separator in word for word in facts.counts):
+            found = _tags(facts, separator)
+            several = sum(count for word, count in facts.counts.items() if separator in word)
+            stand = sum(len(_split(word, separator)) for word in facts.counts)  # tags of all distinct cells
+            often = sum(found.values()) >= 3 * len(found) and 2 * stand >= 3 * len(found)
+            if 2 <= len(found) <= TAGS and often and 20 * several >= facts.there:
+                return separator, found
+    return ",", {}
+
+
+def _tags(facts: Facts, separator: str) -> dict[str, int]:
+    """How many cells have each tag; nothing where a cell has none."""
     found: dict[str, int] = {}
     for word, count in facts.counts.items():
-        for tag in {tag.strip() for tag in word.split(",")} - {""}:
+        tags = _split(word, separator)
+        if not tags:
+            return {}
+        for tag in tags:
             found[tag] = found.get(tag, 0) + count
-    several = sum(count for word, count in facts.counts.items() if "," in word)
-    repeated = sum(found.values()) >= 3 * len(found) and len(found) <= TAGS
-    return found if repeated and several * 20 >= facts.there and len(found) < len(facts.counts) else {}
+    return found
+
+
+def _split(word: str, separator: str) -> set[str]:
+    return {tag.strip() for tag in word.split(separator)} - {""}
 
 
 def balance(facts: Facts, most: int = 3) -> str:

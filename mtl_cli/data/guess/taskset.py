@@ -1,7 +1,7 @@
 """A task set's YAML, with what was guessed and why beside each line."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mtl_cli.data.guess.name import quoted, task_names, usable
@@ -54,9 +54,9 @@ def trainer(rows: int) -> list[str]:
     return [f"  epochs: {epochs}", f"  batch_size: {batch}"]
 
 
-def entry(name: str, column: str, kind: Kind, why: str) -> list[str]:
-    """A task in three lines."""
-    return [*commented(f"  {quoted(name)}:", why), f"    kind: {kind}", f"    target: {quoted(column)}"]
+def entry(name: str, keys: Mapping[str, str], why: str) -> list[str]:
+    """A task with its keys, a line each."""
+    return [*commented(f"  {quoted(name)}:", why), *(f"    {key}: {value}" for key, value in keys.items())]
 
 
 def commented(line: str, said: str) -> list[str]:
@@ -103,13 +103,18 @@ def _tasks(guess: TableGuess) -> Iterator[str]:
     roles = [*(role for role, _ in guess.targets), *guess.candidates]
     names = task_names(role.facts.name for role in roles)
     for role, kind in guess.targets:
-        yield from entry(names[role.facts.name], role.facts.name, kind, f"{_said(role)}; {guess.why}")
+        yield from entry(names[role.facts.name], _keys(role, kind), f"{_said(role)}; {guess.why}")
     if guess.candidates:
         yield "  # These might be targets too; take one out of the inputs above when you make it one:"
     for role in guess.candidates:
         if role.kind:
-            name, column = quoted(names[role.facts.name]), quoted(role.facts.name)
-            yield from commented(f"  # {name}: {{kind: {role.kind}, target: {column}}}", _said(role))
+            keys = ", ".join(f"{key}: {value}" for key, value in _keys(role, role.kind).items())
+            yield from commented(f"  # {quoted(names[role.facts.name])}: {{{keys}}}", _said(role))
+
+
+def _keys(role: Role, kind: Kind) -> dict[str, str]:
+    found = {"kind": kind, "target": quoted(role.facts.name)}
+    return found if kind != "multilabel" or role.separator == "," else {**found, "separator": quoted(role.separator)}
 
 
 def _said(role: Role) -> str:

@@ -45,6 +45,19 @@ def test_commands_their_help_and_shells_are_offered() -> None:
     assert "backbone" not in tab("ls sharing ")
 
 
+def test_init_takes_a_file_and_two_options(here: Path) -> None:
+    (here / "people.csv").write_text("a\n1\n")
+    assert tab("init pe") == ["people.csv"]
+    assert tab("init people.csv --") == ["--out", "--targets", "--help"]
+    assert tab("init people.csv --targets ") == []
+    assert tab("init people.csv --targets a --") == ["--out", "--help"]
+
+
+def test_data_takes_the_keys_of_train_but_for_those_of_a_run() -> None:
+    ways = ["resume=", "init_from=", "run_dir="]
+    assert [key for key in tab("train ") if key not in ways] == tab("data ")
+
+
 def test_every_group_and_every_option_of_it_is_offered() -> None:
     groups = [group for group in ls.FOR_THE_RUN if ls.names(group, [CONF])]
     assert {f"{group}=" for group in groups} <= set(tab("train "))
