@@ -127,6 +127,8 @@ def test_a_mistake_in_the_configuration_is_2_with_nothing_written(
 
 def test_a_method_that_wants_held_out_data_gets_its_split_counted(here: Path, capsys: Capture) -> None:
     _, out, _ = look(capsys, "weighting=auto_lambda", "data.held_out=0.3", "plots=false")
-    heading, rows = (line.split() for line in out.splitlines()[3:5])
+    lines = out.splitlines()
+    at = lines.index("part photos: 16 images of 6x6, in colour")
+    heading, rows = (line.split() for line in lines[at + 1 : at + 3])
     assert heading[:4] == ["train", "heldout", "val", "test"]
     assert rows == ["rows", "6", "3", "3", "4"]

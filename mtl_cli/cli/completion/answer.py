@@ -49,7 +49,7 @@ def _init(before: list[str], word: str) -> list[Candidate]:
     return paths("input", word, "", "")
 
 
-def _completion(before: list[str], word: str) -> list[Candidate]:
+def _completion(before: list[str], _word: str) -> list[Candidate]:
     return [] if before else _whole(dict.fromkeys((*SHELLS, "--help"), ""))
 
 
