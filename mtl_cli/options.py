@@ -6,7 +6,7 @@ Imports neither torch nor hydra, so that a configuration is checked before eithe
 import difflib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -16,6 +16,8 @@ from msgspec import Meta, Struct
 from mtl_cli.words import words
 
 LONGEST = 60  # characters of a value that an error shows
+MOST_PLACES = 5
+"""Places that are named where one thing is wrong in many; the rest are counted."""
 
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -30,6 +32,23 @@ class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
 
 class ConfigError(Exception):
     """A mistake in what the user asked for; its text is the one line that the user reads."""
+
+
+class DataError(ConfigError):
+    """A mistake that stands in several places of the data: its text is about the first of them.
+
+    Args:
+        line: what the user reads.
+        many: what all have in common, in words.
+        places: each with what is wrong there, or the first few; at least one.
+        total: how many there are.
+    """
+
+    def __init__(self, line: str, many: str, places: Iterable[str], total: int) -> None:
+        super().__init__(line)
+        self.many = many
+        self.places = tuple(place for place, _ in zip(places, range(MOST_PLACES), strict=False))
+        self.total = total
 
 
 class JobError(Exception):

@@ -26,7 +26,7 @@ from mtl_cli.data.options import SOURCES, TableFile
 from mtl_cli.data.split import carve, keep_seen, limit, take
 from mtl_cli.data.table.code import Encoding
 from mtl_cli.data.table.encoding import encode, fit_encoding, joined
-from mtl_cli.options import ConfigError, text
+from mtl_cli.options import MOST_PLACES, ConfigError, DataError, text
 from mtl_cli.tasks.options import KINDS, Multilabel
 from mtl_cli.tasks.target import column_of, column_read
 
@@ -158,23 +158,25 @@ def _seen(config: Config, name: str, targets: Mapping[str, Tensor], classes: tup
     for split in ("val", "test"):
         if split not in targets:
             continue
-        unseen = _unseen(targets["train"], targets[split])
-        if unseen is not None:
-            row, label = unseen
-            raise ConfigError(
-                f"{source.where(split, row)}, column {column_read(config.tasks[name].target)[0]}: "
-                f"{text(classes[label])} is a {'tag' if several else 'class'} of tasks.{name} that train never has: "
-                f"leave it out of {split}{'' if several else ', or map it to null'}"
-            )
+        pairs = _unseen(targets["train"], targets[split]).tolist()
+        if pairs:
+            column, what = column_read(config.tasks[name].target)[0], "tag" if several else "class"
+            places = [
+                f"{source.where(split, row)}, column {column}: {text(classes[label])}"
+                for row, label in pairs[:MOST_PLACES]
+            ]
+            rule = f"is a {what} of tasks.{name} that train never has"
+            way_out = f"leave it out of {split}{'' if several else ', or map it to null'}"
+            many = f"task {name}: {len(pairs):,} labels of {split} are a {what} that train never has: {way_out}"
+            raise DataError(f"{places[0]} {rule}: {way_out}", many, places, len(pairs))
 
 
-def _unseen(known: Tensor, target: Tensor) -> tuple[int, int] | None:
-    """The first row with a class or a tag that `known` never has, and which. Shapes: (N,), or (N, C), each"""
+def _unseen(known: Tensor, target: Tensor) -> Tensor:
+    """The K rows with a class or a tag that `known` never has, and which. Shapes: (N,), or (N, C), each -> (K, 2)"""
     if known.ndim == 2:
-        strange = ((target == 1) & ~(known == 1).any(0)).nonzero()
-        return (int(strange[0, 0]), int(strange[0, 1])) if len(strange) else None
+        return ((target == 1) & ~(known == 1).any(0)).nonzero()
     rows = (labelled(target) & ~torch.isin(target, known.unique())).nonzero()[:, 0]
-    return (int(rows[0]), int(target[rows[0]])) if len(rows) else None
+    return torch.stack([rows, target[rows].long()], dim=1)
 
 
 def _kept(config: Config, part: str, split: str, piece: RawPart) -> Tensor:

@@ -15,7 +15,7 @@ from mtl_cli.data.check import ranges
 from mtl_cli.data.check.duplicates import duplicates
 from mtl_cli.data.check.finding import Finding, Piece, Pieces
 from mtl_cli.data.check.labels import labels
-from mtl_cli.options import ConfigError
+from mtl_cli.options import ConfigError, DataError
 from mtl_cli.tasks.options import KINDS
 from mtl_cli.tasks.target import column_read
 
@@ -138,4 +138,6 @@ def _together(config: Config, examined: list[Examined]) -> list[Finding]:
 
 
 def _refused(error: ConfigError) -> Finding:
+    if isinstance(error, DataError) and error.total > 1:
+        return Finding(True, error.many, error.places, error.total)
     return Finding(True, str(error))

@@ -94,6 +94,66 @@ def test_a_source_that_refuses_is_a_finding_and_the_other_parts_are_looked_at(he
     assert "part small: 1,797 images of 8x8, grey" in out
 
 
+PEOPLE = """\
+# @package _global_
+# People.
+defaults:
+  - override /backbone: mlp
+data:
+  parts:
+    people: {name: table, path: people.csv, numbers: [age], categories: [city], split: part}
+tasks:
+  moved: {kind: classification, target: moved}
+  wage: {kind: regression, target: wage}
+"""
+
+
+def people(here: Path, **changed: str) -> None:
+    """A table of 40 rows, of which some are changed: {"rowN": line}."""
+    (here / "my" / "task" / "pets.yaml").write_text(PEOPLE)
+    rows = [
+        f"{20 + i},{('Rom', 'Paris')[i % 2]},{('yes', 'no', '')[i % 3]},{1000 + i},{'train' if i < 30 else 'test'}"
+        for i in range(40)
+    ]
+    rows = [changed.get(f"row{i + 1}", row) for i, row in enumerate(rows)]
+    (here / "data" / "people.csv").write_text("\n".join(["age,city,moved,wage,part", *rows, ""]))
+
+
+def test_a_table_is_counted_and_drawn(here: Path, capsys: Capture) -> None:
+    people(here)
+    code, out, err = look(capsys)
+    assert (code, err) == (0, "")
+    assert "part people: 40 rows, input columns: 1 of numbers, 1 of categories; no cell" in out
+    assert Image.open(here / "runs/pets/data/people.png").size[1] > 500
+
+
+def test_every_cell_that_cannot_be_read_is_named_with_its_row_and_the_rest_counted(here: Path, capsys: Capture) -> None:
+    people(here, **{f"row{i}": f"old{i},Rom,yes,5,train" for i in range(3, 13)})
+    code, out, err = look(capsys)
+    assert (code, err) == (1, "mtl: pets: 1 error, 0 warnings\n")
+    assert [f"people.csv, row {i}, column age: 'old{i}' is no number" in out for i in range(3, 9)] == [True] * 5 + [
+        False
+    ]
+    assert "    and 5 more\n" in out
+
+
+def test_rows_of_another_length_are_named(here: Path, capsys: Capture) -> None:
+    people(here, row2="1,2", row7="1,2,3,4,5,6")
+    code, out, _ = look(capsys)
+    assert code == 1
+    assert "people.csv, row 2: it has 2 fields" in out
+    assert "people.csv, row 7: it has 6 fields" in out
+
+
+def test_labels_that_train_never_has_are_named_with_their_rows(here: Path, capsys: Capture) -> None:
+    people(here, row33="1,Rom,maybe,5,test", row35="2,Rom,perhaps,5,test", row38="1000,Wien,yes,9000,test")
+    code, out, err = look(capsys)
+    assert (code, err) == (1, "mtl: pets: 1 error, 3 warnings\n")
+    assert "    people.csv, row 33, column moved: maybe\n    people.csv, row 35, column moved: perhaps\n" in out
+    assert "  column age: 1 row of test far outside of train's 20 to 49, as 1000\n    people.csv, row 38\n" in out
+    assert "column city: in 1 row of test (10.0 %), words that train never has: Wien" in " ".join(out.split())
+
+
 def test_a_target_that_does_not_fit_stops_no_other(here: Path, capsys: Capture) -> None:
     code, out, err = look(capsys, "tasks.barks.target=colour")
     assert (code, err) == (1, "mtl: pets: 1 error, 0 warnings\n")

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mtl_cli.data.base import Frame, Stream, labelled
-from mtl_cli.data.check.finding import SHOWN, Finding, Pieces, found, share
+from mtl_cli.data.check.finding import Finding, Pieces, found, share
 from mtl_cli.data.table.encoding import joined
+from mtl_cli.options import MOST_PLACES
 
 CHUNK = 256
 NATURAL = 0.5
@@ -104,7 +105,7 @@ def _in_two_splits(pieces: Pieces, its: Twins, item: str, coarse: bool) -> list[
         order = {group: row for row, group in reversed(list(enumerate(its.groups[first].tolist())))}
         pairs = (
             _pair(pieces[second].where(row), pieces[first].where(order[its.groups[second][row]]))
-            for row in rows[:SHOWN].tolist()
+            for row in rows[:MOST_PLACES].tolist()
         )
         line = f"the same {item} in {first} and {second}: {len(rows):,} of {of:,} in {second} ({share(len(rows), of)})"
         error = not coarse and len(rows) >= LEAK * of
@@ -119,7 +120,9 @@ def _within(pieces: Pieces, its: Twins, item: str) -> list[Finding]:
         _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
         rows = (first[inverse] != np.arange(len(groups))).nonzero()[0]
         if len(rows):
-            pairs = (_pair(piece.where(row), piece.where(int(first[inverse[row]]))) for row in rows[:SHOWN].tolist())
+            pairs = (
+                _pair(piece.where(row), piece.where(int(first[inverse[row]]))) for row in rows[:MOST_PLACES].tolist()
+            )
             line = f"{split} has {len(rows):,} {item}s more than once"
             findings.append(found(False, line, pairs, len(rows)))
     return findings

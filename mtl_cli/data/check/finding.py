@@ -6,9 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mtl_cli.data.base import RawPart
-
-SHOWN = 5
-"""Places that a finding names; the rest are counted."""
+from mtl_cli.options import MOST_PLACES
 
 
 class Finding(NamedTuple):
@@ -36,12 +34,12 @@ Pieces = dict[str, Piece]
 
 def found(error: bool, line: str, places: Iterable[str], total: int) -> Finding:
     """A finding with the first few of its places."""
-    return Finding(error, line, tuple(place for place, _ in zip(places, range(SHOWN), strict=False)), total)
+    return Finding(error, line, tuple(place for place, _ in zip(places, range(MOST_PLACES), strict=False)), total)
 
 
 def at(piece: Piece, mask: Tensor) -> list[str]:
     """Where the first few rows of a mask (N,) come from."""
-    return [piece.where(row) for row in mask.nonzero()[:SHOWN, 0].tolist()]
+    return [piece.where(row) for row in mask.nonzero()[:MOST_PLACES, 0].tolist()]
 
 
 def rows(count: int) -> str:

@@ -76,9 +76,7 @@ def _far(name: str, values: Mapping[str, Tensor], pieces: Pieces, *, dated: bool
         if mask.any():
             count, worst = int(mask.sum()), column[mask][(column[mask] - (low + high) / 2).abs().argmax()]
             shown = [_in_words(x, dated) for x in (low, high, float(worst))]
-            line = (
-                f"{name}: {rows(count)} of {split} are far outside of train's {shown[0]} to {shown[1]}, as {shown[2]}"
-            )
+            line = f"{name}: {rows(count)} of {split} far outside of train's {shown[0]} to {shown[1]}, as {shown[2]}"
             findings.append(found(False, line, at(pieces[split], mask), count))
     return findings
 
@@ -103,7 +101,7 @@ def _words(name: str, columns: Mapping[str, Column]) -> list[Finding]:
         if mask.any():
             words = [(column.classes or ())[i] for i in column.values[mask].unique().tolist()]
             more = f", and {len(words) - NAMED:,} more" if len(words) > NAMED else ""
-            told = f"{rows(int(mask.sum()))} of {split} ({share(int(mask.sum()), len(mask))}) have words"
+            told = f"in {rows(int(mask.sum()))} of {split} ({share(int(mask.sum()), len(mask))}), words"
             findings.append(
                 Finding(False, f"column {name}: {told} that train never has: {', '.join(words[:NAMED])}{more}")
             )

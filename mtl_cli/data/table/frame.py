@@ -8,7 +8,7 @@ import pyarrow as pa
 from mtl_cli.data.base import Frame
 from mtl_cli.data.options import TableFile
 from mtl_cli.data.table.cells import Wrong, days, numbers, words
-from mtl_cli.options import ConfigError, nearest
+from mtl_cli.options import MOST_PLACES, ConfigError, DataError, nearest
 
 MOST = 12
 """Columns that an error lists."""
@@ -56,10 +56,14 @@ def has(table: pa.Table, wanted: Iterable[str], name: str) -> None:
 def refuse(wrong: dict[str, Wrong], name: str) -> None:
     """Raises: ConfigError: the first row with a wrong cell."""
     if wrong:
-        row, column = min((min(cells), column) for column, cells in wrong.items())
-        raise ConfigError(
-            f"{name}, row {row + 1}, column {column}: {wrong[column][row]}: mend it, or list in missing or codes what "
-            "stands for an empty cell"
+        cells = sorted((row, column) for column, its in wrong.items() for row in its)
+        places = (f"{name}, row {row + 1}, column {column}: {wrong[column][row]}" for row, column in cells)
+        first, *_ = shown = [place for place, _ in zip(places, range(MOST_PLACES), strict=False)]
+        raise DataError(
+            f"{first}: mend it, or list in missing or codes what stands for an empty cell",
+            f"{len(cells):,} cells of {name} are not what their column is: mend them, or list them in missing or codes",
+            shown,
+            len(cells),
         )
 
 

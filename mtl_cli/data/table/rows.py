@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mtl_cli.options import ConfigError
+from mtl_cli.options import ConfigError, DataError
 
 
 class Layout(NamedTuple):
@@ -53,7 +53,8 @@ class Bad:
         due = sorted(bad for bad in list(self._waiting) if last is None or bad[0] <= last)
         for row, said in due:
             if self._skip is None:
-                raise ConfigError(f"{self._name}, row {row}{said}")
+                places = [f"{self._name}, row {bad}{its}" for bad, its in due]
+                raise DataError(places[0], f"{len(due):,} rows of {self._name} cannot be read", places, len(due))
             self._waiting.remove((row, said))
             self._skip(row, said.lstrip(",: "))
 

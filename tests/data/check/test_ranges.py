@@ -32,7 +32,7 @@ def test_infinite_values_are_errors_with_their_rows_and_an_empty_cell_is_none():
 def test_vectors_are_looked_at_column_by_column():
     its = pieces({"train": torch.tensor([[0.0, 1.0], [1.0, 1.0]]), "test": torch.tensor([[5.0, 1.0]])})
     assert [finding.line for finding in inputs(its)] == [
-        "number 1: 1 row of test are far outside of train's 0 to 1, as 5",
+        "number 1: 1 row of test far outside of train's 0 to 1, as 5",
         "number 2 is constant in train: it tells nothing",
     ]
 
@@ -41,7 +41,7 @@ def test_dates_are_said_as_dates():
     days = {"train": [0.0, 10.0], "test": [40.0]}
     its = pieces({s: Frame({}, {"on": torch.tensor(d).double()}, {}, len(d)) for s, d in days.items()})
     (finding,) = inputs(its)
-    assert finding.line.endswith("1 row of test are far outside of train's 1970-01-01 to 1970-01-11, as 1970-02-10")
+    assert finding.line.endswith("1 row of test far outside of train's 1970-01-01 to 1970-01-11, as 1970-02-10")
 
 
 def test_new_words_are_named_with_their_share_and_known_ones_in_another_order_are_not_new():
@@ -49,7 +49,7 @@ def test_new_words_are_named_with_their_share_and_known_ones_in_another_order_ar
     (finding,) = inputs(its)
     assert (finding.error, finding.line) == (
         False,
-        "column w: 1 row of test (25.0 %) have words that train never has: z",
+        "column w: in 1 row of test (25.0 %), words that train never has: z",
     )
 
 
