@@ -66,14 +66,12 @@ class TableFile(Option, tag="table"):
     dates: Annotated[list[str], Meta(description="input columns of dates, with or without times of day")]
     rare: Annotated[Count, Meta(description="words in fewer rows of train than this are one unknown word")]
     missing: Annotated[
-        list[str | int | float], Meta(description="what is written in a cell that is empty, beside nothing at all")
+        list[str | int | float], Meta(description="what is written in an empty cell, beside nothing at all")
     ]
     codes: Annotated[
         dict[str, list[str | int | float]], Meta(description="column -> what else is written in its empty cells")
     ]
-    delimiter: Annotated[
-        Literal[",", ";", "\t", "|"] | None, Meta(description="between cells; null: by the name or the first line")
-    ]
+    delimiter: Annotated[str | None, Meta(description="between cells; null: by the file's name or its first line")]
     encoding: Annotated[str, Meta(description="of text, such as utf-8, cp1252, utf-16")]
     columns: Annotated[list[str] | None, Meta(description="the columns' names, where CSV has no header; null: it has")]
 

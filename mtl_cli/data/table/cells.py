@@ -49,7 +49,8 @@ def numbers(cells: pa.ChunkedArray, empty: frozenset[str]) -> Numbers:
         wrong = dict.fromkeys(np.flatnonzero(np.isinf(values)).tolist(), "an infinite number")
         found = Numbers(torch.from_numpy(values), wrong)
     else:
-        found = _parsed(cells, empty, _number)
+        written = _written(cells, empty)
+        found = _all_numbers(written) or _parsed(written, _number)
     for code in empty:
         if NUMBER.fullmatch(code):
             found.values[found.values == float(code)] = torch.nan
@@ -63,12 +64,12 @@ def days(cells: pa.ChunkedArray, empty: frozenset[str]) -> Numbers:
         return Numbers(torch.from_numpy(_floats(cells.cast(pa.date32()).cast(pa.int32()))), {})
     if pa.types.is_timestamp(kind):
         return Numbers(torch.from_numpy(_floats(cells.cast(pa.int64())) / PER_DAY[kind.unit]), {})
-    return _parsed(cells, empty, _day)
+    return _parsed(_written(cells, empty), _day)
 
 
 def words(cells: pa.ChunkedArray, empty: frozenset[str]) -> Column:
     """Cells as words, sorted, by number where all are numbers; a whole number such as 1.0 is the word 1."""
-    codes, found = _distinct(cells, empty)
+    codes, found = _distinct(_written(cells, empty))
     names = [WHOLE.sub(r"\1", word) if WHOLE.fullmatch(word) else word for word in found]
     nothing = {WHOLE.sub(r"\1", word) if WHOLE.fullmatch(word) else word for word in empty}
     classes = ordered({name for name in names if name not in nothing})
@@ -88,9 +89,19 @@ def _floats(cells: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     return np.array(cells.cast(pa.float64(), safe=False).to_numpy(), np.float64)
 
 
-def _parsed(cells: pa.ChunkedArray, empty: frozenset[str], parse: Callable[[str], float | str]) -> Numbers:
+def _all_numbers(written: pa.ChunkedArray) -> Numbers | None:
+    """Where every cell that is not empty is a finite number: six times as fast as to look at each."""
+    try:
+        values = _floats(written)
+    except pa.ArrowInvalid:
+        return None
+    whole = np.isfinite(values).sum() == len(written) - written.null_count
+    return Numbers(torch.from_numpy(values), {}) if whole else None
+
+
+def _parsed(written: pa.ChunkedArray, parse: Callable[[str], float | str]) -> Numbers:
     """Each distinct text parsed once; what comes back as text is what is said of it."""
-    codes, found = _distinct(cells, empty)
+    codes, found = _distinct(written)
     meant = [parse(word) for word in found]
     table = np.array([*(np.nan if isinstance(value, str) else value for value in meant), np.nan])
     odd = {i: value for i, value in enumerate(meant) if isinstance(value, str)}
@@ -98,17 +109,20 @@ def _parsed(cells: pa.ChunkedArray, empty: frozenset[str], parse: Callable[[str]
     return Numbers(torch.from_numpy(table[codes]), wrong)
 
 
-def _distinct(cells: pa.ChunkedArray, empty: frozenset[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """(N,) places in the distinct texts, without blanks around them; -1 for an empty cell."""
+def _distinct(written: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """(N,) places in the distinct texts, one beyond them for an empty cell."""
+    encoded = pa.concat_arrays(written.chunks).dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    return np.array(encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False), np.int64), found
+
+
+def _written(cells: pa.ChunkedArray, empty: frozenset[str]) -> pa.ChunkedArray:
+    """Each cell's text without blanks around it, null where it is empty."""
     plain = cells.cast(cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
     trimmed = pa.compute.utf8_trim_whitespace(_as_text(plain))
-    coded = pa.chunked_array([trimmed]).combine_chunks() if isinstance(trimmed, pa.Array) else trimmed.combine_chunks()
-    encoded = coded.dictionary_encode()
-    found = encoded.dictionary.to_pylist()
-    places = np.array(encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False), np.int64)
-    kept = [word for word in found if word and word not in empty]
-    at = {word: i for i, word in enumerate(kept)}
-    return np.array([*(at.get(word, -1) for word in found), -1])[places], kept
+    nothing = pa.compute.is_in(trimmed, pa.array(["", *empty], trimmed.type))
+    found = pa.compute.if_else(nothing, None, trimmed)
+    return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
 
 
 def _as_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -53,14 +53,14 @@ def has(table: pa.Table, wanted: Iterable[str], name: str) -> None:
             raise ConfigError(f"{name} has no column {column!r}: {_offered(column, table.schema.names)}")
 
 
-def refuse(wrong: dict[str, Wrong], name: str) -> None:
-    """Raises: ConfigError: the first row with a wrong cell."""
+def refuse(wrong: dict[str, Wrong], name: str, instead: str = "name the column in categories") -> None:
+    """Raises: ConfigError: the first row with a wrong cell; `instead` is what else can be done with such a column."""
     if wrong:
         cells = sorted((row, column) for column, its in wrong.items() for row in its)
         places = (f"{name}, row {row + 1}, column {column}: {wrong[column][row]}" for row, column in cells)
         first, *_ = shown = [place for place, _ in zip(places, range(MOST_PLACES), strict=False)]
         raise DataError(
-            f"{first}: mend it, or list in missing or codes what stands for an empty cell",
+            f"{first}: mend it, list in missing or codes what stands for an empty cell, or {instead}",
             f"{len(cells):,} cells of {name} are not what their column is: mend them, or list them in missing or codes",
             shown,
             len(cells),

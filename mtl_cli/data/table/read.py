@@ -6,6 +6,7 @@ A row is counted from 1 after the header; an empty line is none.
 import io
 import zlib
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +23,7 @@ from mtl_cli.options import ConfigError
 PARQUET = (".parquet", ".pq")
 LINES = (".jsonl", ".ndjson", ".json")
 TABS = (".tsv", ".tab")
-BROKEN = (OSError, EOFError, zlib.error, UnicodeError, pa.ArrowException)
+BROKEN = (OSError, EOFError, zlib.error, pa.ArrowException)
 """What reading a damaged file raises."""
 
 
@@ -48,9 +49,9 @@ def rows(path: Path, name: str, layout: Layout, skip: Skip | None) -> Iterator[R
         skip: is told the rows that are left out; None: they are errors.
     Raises: ConfigError: one line with file and row.
     """
-    if not path.is_file():
-        raise ConfigError(f"{name} is not a file: it was looked for at {path}; see data_dir (MTL_DATA)")
     try:
+        if not path.is_file():
+            raise ConfigError(f"{name} is not a file: it was looked for at {path}: {_offered(path)}")
         with path.open("rb") as file:
             yield from stream(file, name, layout, skip)
     except OSError as error:
@@ -68,6 +69,8 @@ def stream(file: BinaryIO, name: str, layout: Layout, skip: Skip | None) -> Iter
             yield from json_rows(Feed(file, layout.encoding), name, bad)
         else:
             yield from text_rows(Feed(file, layout.encoding), name, layout, "\t" if suffix in TABS else None, bad)
+    except UnicodeError as error:
+        raise ConfigError(f"{name} is not of encoding={layout.encoding} ({error}): set the right one") from None
     except BROKEN as error:
         kind = "Parquet" if suffix in PARQUET else "text"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -91,3 +94,9 @@ def _whole(column: str, pieces: list[pa.RecordBatch]) -> pa.ChunkedArray:
     types = {array.type for array in found} - {pa.null()}
     one = types.pop() if len(types) == 1 else pa.string()
     return pa.chunked_array([array.cast(one) for array in found], type=one)
+
+
+def _offered(path: Path) -> str:
+    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, beside, n=1, cutoff=0.7)
+    return f"did you mean {near[0]}?" if near else "set path to where it is, or data_dir (MTL_DATA)"

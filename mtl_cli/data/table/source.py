@@ -90,7 +90,7 @@ class TableSource(Source):
         large = (found.values.abs() > LARGEST).nonzero()[:, 0].tolist()
         said = {i: f"{float(found.values[i]):g} is beyond what a float32 holds, as labels are" for i in large}
         wrong = said | found.wrong
-        refuse({column: wrong} if wrong else {}, name)
+        refuse({column: wrong} if wrong else {}, name, "let its task be of another kind")
         return Column(found.values, None)
 
     def _divided(self, files: list[_File], labels: dict[str, Column]) -> dict[str, Tensor]:

@@ -23,6 +23,8 @@ def text_rows(feed: Feed, name: str, layout: Layout, delimiter: str | None, bad:
 
     Raises: ConfigError: no row; names that are not unique, or not as many as there are cells.
     """
+    if layout.delimiter is not None and not re.fullmatch(r"[\t\x20!#-~]", layout.delimiter):
+        raise ConfigError(f"delimiter={text(layout.delimiter)} should be one character such as , ; | or a tab")
     file = io.BufferedReader(feed, BLOCK)
     first = re.split(rb"[\r\n]", file.peek(1).lstrip(b"\r\n"), maxsplit=1)[0]
     if not first:

@@ -136,6 +136,8 @@ def test_what_cannot_be_read_is_one_line_with_its_row(tmp_path, name, content, s
 
 def test_bytes_that_an_encoding_lacks_are_named_by_row_and_column(tmp_path):
     assert line(tmp_path, "t.csv", b"a,b\n1,2\n3,\x81\n", encoding="cp1252").startswith("t.csv, row 2, column b")
+    assert line(tmp_path, "t.csv", b"a\n1\n", encoding="utf-16").startswith("t.csv is not of encoding=utf-16")
+    assert line(tmp_path, "t.csv", b"a\n1\n", delimiter="ab").startswith("delimiter=ab should be one character")
     assert line(tmp_path, "t.csv", b"a\n1\n", encoding="klingon").startswith("encoding=klingon is not known")
 
 
@@ -151,9 +153,10 @@ def test_a_file_cut_off_is_damaged(tmp_path):
 
 
 def test_a_file_that_is_not_there_says_where_it_was_looked_for(tmp_path):
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(ConfigError, match="is not a file"):
-            list(rows(path, "none.csv", Layout(), None))
+    put(tmp_path, "people.csv", "a\n1\n")
+    for name, said in (("flats.tsv", "set path"), ("peple.csv", r"did you mean people\.csv\?")):
+        with pytest.raises(ConfigError, match=f"is not a file: it was looked for at {tmp_path}.*: {said}"):
+            list(rows(tmp_path / name, name, Layout(), None))
 
 
 def test_rows_are_counted_over_pieces_and_past_rows_that_are_left_out(tmp_path, monkeypatch):
