@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from mtl_cli.beneath import beneath
-from mtl_cli.config import ASKED, Config
+from mtl_cli.config import ASKED, AT_THE_TOP, Config
 from mtl_cli.options import ConfigError, convert, nearest, shown, tag, text
-from mtl_cli.shipping.options import FORMATS, ExportOptions, FormatOption, PredictOptions
+from mtl_cli.shipping.options import FORMATS, ExportOptions, FormatOption, PredictKeys, PredictOptions
 
 MODULES = {
     "eval": "mtl_cli.commands.evaluate",
@@ -19,7 +19,7 @@ MODULES = {
 }
 """Whose `run` answers."""
 
-KEYS = {"eval": ("eval",), "export": ("export",), "predict": ("predict", "input")}
+KEYS = {"eval": ("eval",), "export": ("export",), "predict": ("predict", *PredictKeys.__struct_fields__)}
 """What stands in the composed configuration beside the checkpoint's own."""
 
 EXAMPLES = {"eval": "eval.split=test", "export": "export.format=onnx", "predict": "predict.format=jsonl"}
@@ -27,9 +27,11 @@ STDIN = "-"
 
 
 class Prediction(NamedTuple):
-    """What to predict: a file, a folder or STDIN; and how to say it."""
+    """What to predict: a file, a folder or STDIN; where it goes, what a bad item leads to, and how to say it."""
 
     input: str
+    output: Path | None
+    on_error: str
     options: PredictOptions
 
 
@@ -45,28 +47,31 @@ def of_checkpoint(command: str, told: dict[str, Any], config: Config, folders: l
     if command == "export":
         return _export(section, config, folders)
     options = convert(section, ASKED[command], command)
-    return _predict(told["input"], options) if command == "predict" else options
+    return _predict(told, options) if command == "predict" else options
 
 
-def _predict(given: Any, options: PredictOptions) -> Prediction:
-    if given is None:
-        way_out = "mtl predict checkpoint=RUN input=FILE (or a folder of images, or - for paths on stdin)"
+def _predict(told: dict[str, Any], options: PredictOptions) -> Prediction:
+    if told["input"] is None:
+        way_out = "mtl predict checkpoint=RUN input=FILE (or a folder of images, or - for rows or paths on stdin)"
         raise ConfigError(f"input=??? is missing: {way_out}")
-    if str(given) != STDIN and not Path(str(given)).expanduser().exists():
-        raise ConfigError(f"input={text(given)} is not there: {_beside(Path(str(given)))}")
-    if options.output is not None:
-        output = Path(options.output).expanduser()
+    top = {name: told[name] for name in PredictKeys.__struct_fields__}
+    keys: PredictKeys = convert({**top, "input": str(told["input"])}, AT_THE_TOP["predict"], "")
+    given = Path(keys.input).expanduser()
+    if keys.input != STDIN and not given.exists():
+        raise ConfigError(f"input={text(keys.input)} is not there: {_beside(Path(keys.input))}")
+    output = None if keys.output is None else Path(keys.output).expanduser()
+    if output is not None:
         if output.is_dir() or not output.parent.is_dir():
-            raise ConfigError(
-                f"predict.output={options.output} cannot be written: name a file in a folder that is there"
-            )
-    return Prediction(str(given), options)
+            raise ConfigError(f"output={keys.output} cannot be written: name a file in a folder that is there")
+        if keys.input != STDIN and output.exists() and output.samefile(given):
+            raise ConfigError(f"output={keys.output} is the input: name another file")
+    return Prediction(keys.input, output, keys.on_error, options)
 
 
 def _beside(path: Path) -> str:
     near = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
     close = get_close_matches(path.name, near, n=1)
-    return f"did you mean {path.parent / close[0]}?" if close else "name an image, a folder of images, or -"
+    return f"did you mean {path.parent / close[0]}?" if close else "name a table, an image, a folder of images, or -"
 
 
 def _export(told: dict[str, Any], config: Config, folders: list[Path]) -> ExportOptions:

@@ -10,7 +10,7 @@ from mtl_cli.data.options import SAMPLINGS, SOURCES, DataOptions
 from mtl_cli.options import Index, Option, Table
 from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.sharing.options import SHARINGS
-from mtl_cli.shipping.options import FORMATS, ExportOptions, PredictOptions
+from mtl_cli.shipping.options import FORMATS, ExportOptions, PredictKeys, PredictOptions
 from mtl_cli.tasks.options import HEADS, KINDS, LOSSES, TaskOption
 from mtl_cli.training.options import (
     DEVICES,
@@ -83,3 +83,5 @@ class EvalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 ASKED: dict[str, type[Struct]] = {"eval": EvalOptions, "export": ExportOptions, "predict": PredictOptions}
 """Of each command that starts from a checkpoint: the section of its own name beside the saved configuration."""
+AT_THE_TOP: dict[str, type[Struct]] = {"predict": PredictKeys}
+"""Keys that a command has beside its section."""

@@ -148,7 +148,7 @@ def saved() -> str:
 
 @pytest.fixture
 def run(here: Path, saved: str) -> Path:
-    """A run as it is left, but for weights; `kept` beside it is a checkpoint that was copied away."""
+    """A run as it is left, but for weights; `kept` beside it was copied away; what to predict lies there."""
     folder = here / "a run"
     checkpoint = folder / "checkpoints" / "step-00000021"
     checkpoint.mkdir(parents=True)
@@ -159,6 +159,7 @@ def run(here: Path, saved: str) -> Path:
         (folder / "checkpoints" / pointer).write_text(checkpoint.name)
     shutil.copytree(checkpoint, here / "kept")
     (here / "photos").mkdir()
+    (here / "people.csv").touch()
     return folder
 
 

@@ -105,11 +105,24 @@ def test_bad_images_are_named_and_stop_no_other(run: Path, photos: Path, capsys:
     assert count == "mtl: 2 of 7 images could not be read"
 
 
+def test_a_bad_image_ends_it_where_that_is_asked_for(
+    run: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "b" / "1.png").write_text("no image")
+    assert predict(run, f"input={photos}", "on_error=stop") == 1
+    out, err = capsys.readouterr()
+    assert [line.partition(",")[0] for line in out.splitlines()] == ["path", "photos/a.PNG"]
+    assert err.startswith("mtl: photos/b/1.png cannot be read as an image (")
+    assert err.count("\n") == 1
+    assert predict(run, f"input={photos}", "on_error=stop", "output=rows.csv") == 1
+    assert not list(Path().glob("*rows.csv*"))
+
+
 def test_a_dash_reads_paths_line_by_line_and_keeps_their_order(
     run: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("photos/c.png\n\nnowhere.png\r\n./photos/a.PNG\n"))
-    assert predict(run, "input=-", "predict.output=rows.csv") == 1
+    assert predict(run, "input=-", "output=rows.csv") == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[0].startswith("mtl: nowhere.png cannot be read as an image (")
@@ -164,7 +177,9 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
         (["input=photo"], "input=photo is not there: did you mean photos?"),
         (["input=nothing"], "input=nothing holds no image"),
         (["input=photos", "predict.format=xml"], "predict.format=xml is not valid: expected csv or jsonl"),
-        (["input=photos", "predict.output=no/rows.csv"], "predict.output=no/rows.csv cannot be written"),
+        (["input=photos", "output=no/rows.csv"], "output=no/rows.csv cannot be written"),
+        (["input=photos/c.png", "output=./photos/c.png"], "output=./photos/c.png is the input: name another file"),
+        (["input=photos", "on_error=halt"], "on_error=halt is not valid: expected skip or stop"),
         (["input=photos", "-m"], "--multirun has nothing to sweep in predict"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mtl_cli.options import ConfigError, nearest
 
 PATHS = (
-    "checkpoint", "resume", "init_from", "run_dir", "runs_dir", "data_dir", "cache_dir", "input", "predict.output",
+    "checkpoint", "resume", "init_from", "run_dir", "runs_dir", "data_dir", "cache_dir", "input", "output",
 )  # fmt: skip
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 CFG = ("job", "hydra", "all")

@@ -10,12 +10,15 @@ from mtl_cli import __version__
 from mtl_cli.commands.rebuild import recipe
 from mtl_cli.commands.restore import Restored, restore, run_of
 from mtl_cli.config import Config
+from mtl_cli.data.options import TableFile
+from mtl_cli.data.table.frame import empty
 from mtl_cli.options import tag
 from mtl_cli.reporting.atomic import write_atomic
 from mtl_cli.reporting.terminal import open_screen
 from mtl_cli.reporting.wording import quoted
 from mtl_cli.session import Session
 from mtl_cli.shipping.base import Format
+from mtl_cli.shipping.columns import Said
 from mtl_cli.shipping.metadata import metadata
 from mtl_cli.shipping.needed import needed
 from mtl_cli.shipping.options import FORMATS, ExportOptions
@@ -48,7 +51,8 @@ def run(config: Config, options: ExportOptions, given: Path, session: Session) -
         left_out = [task for task in restored.tasks if task not in tasks]
         screen.note(f"{name}: {', '.join(tasks)}" + (f"; without {', '.join(left_out)}" if left_out else ""))
         with aside(final) as folder:
-            verdict = _write(made, shipped, restored, folder / f"model{made.suffix}", session)
+            said = Said(made.words, _empty(config))
+            verdict = _write(made, shipped, restored, said, folder / f"model{made.suffix}", session)
         for line in _sizes(verdict):
             screen.command(line)
         screen.note(_accuracy(verdict))
@@ -63,12 +67,20 @@ def _home(folder: Path) -> Path:
     return folder.parent / f"{folder.name}-export" if run_dir is None else run_dir / "export"
 
 
-def _write(made: Format, shipped: Shipped, restored: Restored, file: Path, session: Session) -> dict[str, Any]:
+def _empty(config: Config) -> dict[str, frozenset[str]]:
+    """What is written in the empty cells of a table's categories."""
+    tables = [option for option in config.data.parts.values() if isinstance(option, TableFile)]
+    return {column: empty(option, column) for option in tables for column in option.categories}
+
+
+def _write(
+    made: Format, shipped: Shipped, restored: Restored, said: Said, file: Path, session: Session
+) -> dict[str, Any]:
     """Writes the file and the verdict on it. Raises: JobError: it differs from the live model."""
     source = {"checkpoint": restored.folder.name, "epoch": restored.meta["epoch"], "step": restored.meta["step"]}
     live = Live(restored.model, restored.tasks, restored.known.preparations)
     with quiet():
-        made.write(shipped, metadata(shipped, source, made.words), file)
+        made.write(shipped, metadata(shipped, source, said), file)
         errors = compare(live, shipped, made.load(file))
     judge(errors, made.tolerance)
     verdict = {

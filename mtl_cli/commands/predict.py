@@ -1,11 +1,8 @@
-"""mtl predict: what a trained model says of images."""
+"""mtl predict: what a trained model says of a table's rows or of images."""
 
-import os
 import sys
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TextIO
 
@@ -13,79 +10,76 @@ import torch
 from torch import Tensor
 
 from mtl_cli.asked import STDIN, Prediction
-from mtl_cli.commands.restore import restore
+from mtl_cli.commands.restore import Restored, restore
 from mtl_cli.config import Config
-from mtl_cli.data.pictures import Reader, UnreadableError, paths
+from mtl_cli.data.items import Items
+from mtl_cli.data.options import TableFile
+from mtl_cli.data.pictures import Reader, images, paths
+from mtl_cli.data.table.given import Trained, rows_of, rows_of_stdin
 from mtl_cli.options import JobError
+from mtl_cli.reporting.atomic import placed
 from mtl_cli.session import Session
 from mtl_cli.shipping.needed import needed
 from mtl_cli.shipping.rows import Writer, rows
-from mtl_cli.shipping.shipped import WHITE, Shipped
+from mtl_cli.shipping.shipped import Shipped
+from mtl_cli.tasks.base import Task
 from mtl_cli.training.options import DEVICES
 
 
 def run(config: Config, asked: Prediction, given: Path, session: Session) -> None:  # noqa: ARG001  # every command's
-    """Writes a row for each image, batch by batch; stdout has nothing but rows.
+    """Writes a row for each item, batch by batch; stdout has nothing but rows.
 
-    Raises: ConfigError: the checkpoint is damaged, or there is no image. JobError: some images could not be read.
+    Raises: ConfigError: the checkpoint is damaged, there is nothing to read, or a column is not there. JobError: some
+        items could not be read.
     """
     device: torch.device = DEVICES.target(config.device)(config.device)
     restored = restore(config, given)
-    preparations = restored.known.preparations
-    reader = Reader(restored.given.shape, any(preparation.size is not None for preparation in preparations.values()))
-    found = paths(asked.input, STDIN, sys.stdin)
-    model = needed(restored.model, list(restored.tasks), restored.given.shape)
-    shipped = Shipped(model, restored.tasks, preparations, restored.given.shape).eval().to(device)
+    preparations, shape = restored.known.preparations, restored.given.shape
+    model = needed(restored.model, list(restored.tasks), shape)
+    shipped = Shipped(model, restored.tasks, preparations, shape).eval().to(device)
+    what, batches = _batches(config, asked, restored, shipped)
     bad = total = 0
-    with _opened(asked.options.output) as stream:
-        writer = Writer(stream, asked.options.format, shipped.tasks)
-        for batch, images in _read(found, reader, config.trainer.eval_batch_size):
-            total, bad = total + len(images), bad + len(images) - len(batch)
-            answers = _answers(shipped, [image for image in images if image is not None], device)
-            writer.write(rows(batch, answers, shipped.tasks) if batch else [])
+    with _opened(asked.output) as stream, closing(batches):
+        first = _free("path" if what == "image" else what, shipped.tasks)
+        writer = Writer(stream, asked.options.format, first, shipped.tasks)
+        for items in batches:
+            stop = items.faults[0] if items.faults and asked.on_error == "stop" else None
+            told = items if stop is None else items.until(stop)
+            for fault in told.faults:
+                sys.stderr.write(f"mtl: {fault.line}\n")
+            if len(told):
+                writer.write(rows(first, told.names, _answers(shipped, told.inputs, device), shipped.tasks))
+            if stop is not None:
+                raise JobError(stop.line)
+            total, bad = total + len(items) + len(items.faults), bad + len(items.faults)
+        writer.write([])
     if bad:
-        raise JobError(f"{bad:,} of {total:,} images could not be read")
+        raise JobError(f"{bad:,} of {total:,} {what}s could not be read")
 
 
-def _read(found: Iterable[Path], reader: Reader, size: int) -> Iterator[tuple[list[str], list[Tensor | None]]]:
-    """Batches: the names of images that could be read, and all images, None for one that could not and was named."""
-
-    def read(path: Path) -> Tensor | UnreadableError:
-        try:
-            return reader(path)
-        except UnreadableError as error:
-            return error
-
-    rest = iter(found)
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        while batch := list(islice(rest, size)):
-            images = [_or_named(image) for image in pool.map(read, batch)]
-            yield [_text(path) for path, image in zip(batch, images, strict=True) if image is not None], images
+def _batches(config: Config, asked: Prediction, restored: Restored, shipped: Shipped) -> tuple[str, Generator[Items]]:
+    """What items are called, and the items."""
+    size, name = config.trainer.eval_batch_size, asked.input
+    path = Path(name).expanduser()
+    if shipped.table is not None:
+        option = next(part for part in config.data.parts.values() if isinstance(part, TableFile))
+        trained = Trained(option, shipped.table)
+        return "row", rows_of_stdin(sys.stdin.buffer, trained, size) if name == STDIN else rows_of(
+            path, name, trained, size
+        )
+    resized = any(preparation.size is not None for preparation in restored.known.preparations.values())
+    return "image", images(paths(name, STDIN, sys.stdin), Reader(restored.given.shape, resized), size)
 
 
-def _or_named(image: Tensor | UnreadableError) -> Tensor | None:
-    """The image; or its fault told, in the order of the images, whichever thread was first."""
-    if isinstance(image, Tensor):
-        return image
-    sys.stderr.write(f"mtl: {image}\n")
-    return None
+def _free(name: str, taken: Mapping[str, Task]) -> str:
+    return _free(f"{name}_", taken) if name in taken else name
 
 
-def _answers(shipped: Shipped, images: list[Tensor], device: torch.device) -> dict[str, Tensor]:
+def _answers(shipped: Shipped, inputs: Tensor, device: torch.device) -> dict[str, Tensor]:
     """The named outputs, on the host."""
-    if not images:
-        return {}
     with torch.no_grad():
-        answers = shipped(torch.stack(images).to(device) / WHITE)
-    return {name: tensor.cpu() for name, tensor in answers.items()}
+        return {name: tensor.cpu() for name, tensor in shipped.answers(inputs.to(device)).items()}
 
 
-def _opened(output: str | None) -> AbstractContextManager[TextIO]:
-    if output is None:
-        return nullcontext(sys.stdout)
-    return Path(output).expanduser().open("w", encoding="utf-8", newline="")
-
-
-def _text(path: Path) -> str:
-    """The path as text; bytes that are no text are marked."""
-    return os.fsencode(path).decode("utf-8", "replace")
+def _opened(output: Path | None) -> AbstractContextManager[TextIO]:
+    return nullcontext(sys.stdout) if output is None else placed(output)

@@ -1,6 +1,9 @@
 """Single images from anywhere, as a trained model takes them."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -9,7 +12,11 @@ from torch.nn.functional import interpolate
 
 from mtl_cli.data.archive import SUFFIXES
 from mtl_cli.data.images import BROKEN, pixels
+from mtl_cli.data.items import Fault, Items
 from mtl_cli.options import ConfigError
+
+WHITE = 255.0
+"""The raw value that 1 stands for in an image that a shipped model takes."""
 
 
 def paths(given: str, stdin: str, lines: Iterable[str]) -> Iterable[Path]:
@@ -60,3 +67,36 @@ class Reader:
         if image.shape[1:] == self._size:
             return image
         return interpolate(image[None], self._size, mode="bilinear", antialias=True)[0]
+
+
+def images(files: Iterable[Path], reader: Reader, size: int) -> Generator[Items]:
+    """Batches of images in [0, 1], read in threads; those that cannot be read are faults, in the order of the files."""
+
+    def read(path: Path) -> Tensor | UnreadableError:
+        try:
+            return reader(path)
+        except UnreadableError as error:
+            return error
+
+    rest = iter(files)
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        while batch := list(islice(rest, size)):
+            yield _items(batch, list(pool.map(read, batch)))
+
+
+def _items(batch: list[Path], read: list[Tensor | UnreadableError]) -> Items:
+    names: list[str] = []
+    found: list[Tensor] = []
+    faults: list[Fault] = []
+    for path, image in zip(batch, read, strict=True):
+        if isinstance(image, UnreadableError):
+            faults.append(Fault(len(names), str(image)))
+        else:
+            names.append(_text(path))
+            found.append(image / WHITE)
+    return Items(names, torch.stack(found) if found else torch.zeros(0), faults)
+
+
+def _text(path: Path) -> str:
+    """The path as text; bytes that are no text are marked."""
+    return os.fsencode(path).decode("utf-8", "replace")

@@ -1,6 +1,8 @@
 """A table's columns as a shipped model takes them: numbers and days as they are, words by their codes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,20 @@ UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 """A word that no column has, but for one whose words hold it."""
 EMPTY = 0.25
 """The share of empty cells among those made up."""
+
+
+class Said(NamedTuple):
+    """How a file says its categories.
+
+    words: whether it takes them as text; else by their codes, which one looks up: i + 1 is `words[i]`.
+    empty: column -> what is written in its empty cells, beside nothing at all.
+    """
+
+    words: bool = False
+    empty: Mapping[str, Collection[str]] = MappingProxyType({})
+
+
+BY_CODE = Said()
 
 
 class Columns(nn.Module):
@@ -63,14 +79,11 @@ def given_columns(frame: Frame, encoding: Encoding, names: Mapping[str, str]) ->
     return {name: (frame.numbers | frame.dates | codes)[column] for column, name in names.items()}
 
 
-def told(encoding: Encoding, names: Mapping[str, str], words: bool) -> list[dict[str, object]]:
-    """What a file says of its inputs, in their order.
-
-    words: whether a category takes its words as text; else codes, which one looks up: i + 1 is `words[i]`.
-    """
+def described(encoding: Encoding, names: Mapping[str, str], said: Said) -> list[dict[str, object]]:
+    """What a file says of its inputs, in their order."""
     codes: list[NumberCode | DateCode | CategoryCode] = [*encoding.numbers, *encoding.dates, *encoding.categories]
     return [
-        {"name": names[code.name], "column": code.name, "kind": _kind(code), **_taken(code, words)} for code in codes
+        {"name": names[code.name], "column": code.name, "kind": _kind(code), **_taken(code, said)} for code in codes
     ]
 
 
@@ -107,14 +120,16 @@ def _kind(code: NumberCode | DateCode | CategoryCode) -> str:
     return {NumberCode: "number", DateCode: "date", CategoryCode: "category"}[type(code)]
 
 
-def _taken(code: NumberCode | DateCode | CategoryCode, words: bool) -> dict[str, object]:
+def _taken(code: NumberCode | DateCode | CategoryCode, said: Said) -> dict[str, object]:
     """Type and unit of a column, and what stands for an empty cell."""
     if isinstance(code, CategoryCode):
+        empty = sorted({"", *said.empty.get(code.name, ())} - {*code.words})
         return {
-            "dtype": "string" if words else "int64",
+            "dtype": "string" if said.words else "int64",
             "words": list(code.words),
-            "unknown": unknown(code.words) if words else 0,
-            "empty": "" if words else code.empty,
+            "unknown": unknown((*code.words, *empty)) if said.words else 0,
+            "empty": "" if said.words else code.empty,
+            "empty_words": empty,
         }
     unit = "days since 1970-01-01" if isinstance(code, DateCode) else "the column's own"
     return {"dtype": "float64", "unit": unit, "empty": "NaN"}

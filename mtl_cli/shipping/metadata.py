@@ -4,22 +4,22 @@ import json
 from typing import Any
 
 from mtl_cli import __version__
-from mtl_cli.shipping import columns
+from mtl_cli.shipping.columns import BY_CODE, Said, described
 from mtl_cli.shipping.shipped import Shipped
 from mtl_cli.tasks.base import Task
 
 
-def metadata(shipped: Shipped, made_of: dict[str, Any], words: bool = False) -> dict[str, str]:
+def metadata(shipped: Shipped, made_of: dict[str, Any], said: Said = BY_CODE) -> dict[str, str]:
     """tasks, inputs, and what the model was made of.
 
     tasks: each one's kind, output names, class names in the order of its outputs, or the unit of its value.
     inputs: name, type, shape, range and how an image is brought to it; mean and std, in units of the input, are in the
-        graph already. Of a table, each column. words: whether its categories are told as text, or by their codes.
+        graph already. Of a table, each column, as `said` says its categories.
     """
     found = {
         "mtl": {"version": __version__, **made_of},
         "tasks": {name: _task(task) for name, task in shipped.tasks.items()},
-        "inputs": _inputs(shipped, words),
+        "inputs": _inputs(shipped, said),
     }
     return {name: json.dumps(value, ensure_ascii=False) for name, value in found.items()}
 
@@ -31,9 +31,9 @@ def _task(task: Task) -> dict[str, Any]:
     return {**told, "outputs": ["value"], "unit": "the target's own", "mean": task.fitted.mean, "std": task.fitted.std}
 
 
-def _inputs(shipped: Shipped, words: bool) -> dict[str, Any]:
+def _inputs(shipped: Shipped, said: Said) -> dict[str, Any]:
     if shipped.table is not None:
-        return {"shape": ["batch"], "columns": columns.told(shipped.table, shipped.inputs, words)}
+        return {"shape": ["batch"], "columns": described(shipped.table, shipped.inputs, said)}
     told = {"name": "inputs", "dtype": "float32", "shape": ["batch", *shipped.shape]}
     if len(shipped.shape) != 3:
         return told

@@ -37,7 +37,8 @@ class OnnxFormat(Format):
         assert made is not None
         model = made.model_proto
         if shipped.table is not None:
-            take_columns(model, shipped.table, dict(zip(inputs, shipped.inputs.values(), strict=True)))
+            names_of = dict(zip(inputs, shipped.inputs.values(), strict=True))
+            take_columns(model, shipped.table, names_of, json.loads(metadata["inputs"])["columns"])
         _bare(model.graph)
         onnx.helper.set_model_props(model, dict(metadata))
         onnx.checker.check_model(model)
@@ -68,7 +69,7 @@ def _fed(given: Inputs, inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _column(values: Tensor, told: Mapping[str, Any]) -> Any:
     if told["kind"] != "category":
         return values.numpy()
-    words = [told["unknown"], *told["words"], told["empty"]]
+    words = [told["unknown"], *told["words"], told["empty_words"][-1]]
     return np.array([words[code] for code in values.tolist()], dtype=object)
 
 

@@ -1,6 +1,7 @@
 """A graph whose inputs are a table's columns, under their own names, words as text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import onnx
 
@@ -11,16 +12,26 @@ COLUMN = "mtl column "
 TEXT_DOMAIN, TEXT_VERSION = "ai.onnx.ml", 2
 
 
-def take_columns(model: onnx.ModelProto, encoding: Encoding, names: Mapping[str, str]) -> None:
+def take_columns(
+    model: onnx.ModelProto, encoding: Encoding, names: Mapping[str, str], described: Sequence[Mapping[str, Any]]
+) -> None:
     """Gives the inputs their names, and puts a look-up of words in front of each category.
 
     Args:
         model: exported, each category an input of codes.
         encoding: of its inputs, in their order.
         names: the exporter's names -> the inputs' own, in the encoding's order.
+        described: of each what the file says of it, among it the texts that are empty cells.
     """
     codes = (*encoding.numbers, *encoding.dates, *encoding.categories)
-    words = {temporary: code for temporary, code in zip(names, codes, strict=True) if isinstance(code, CategoryCode)}
+    words = {
+        temporary: {
+            **dict.fromkeys(told["empty_words"], code.empty),
+            **{word: i + 1 for i, word in enumerate(code.words)},
+        }
+        for temporary, code, told in zip(names, codes, described, strict=True)
+        if isinstance(code, CategoryCode)
+    }
     taken = set(names.values())
     free = {name: _free(name, taken | _names(model.graph)) for name in _names(model.graph) & taken}
     _rename(model.graph, lambda name: free.get(name, name))
@@ -34,9 +45,8 @@ def take_columns(model: onnx.ModelProto, encoding: Encoding, names: Mapping[str,
         model.opset_import.append(onnx.helper.make_opsetid(TEXT_DOMAIN, TEXT_VERSION))
 
 
-def _look_up(name: str, coded: str, code: CategoryCode) -> onnx.NodeProto:
-    """From words to codes: 0 for an unknown one; "" is an empty cell."""
-    known = {"": code.empty, **{word: i + 1 for i, word in enumerate(code.words)}}
+def _look_up(name: str, coded: str, known: Mapping[str, int]) -> onnx.NodeProto:
+    """From words to codes: 0 for an unknown one."""
     return onnx.helper.make_node(
         "LabelEncoder", [name], [coded], domain=TEXT_DOMAIN,
         keys_strings=list(known), values_int64s=list(known.values()), default_int64=0,

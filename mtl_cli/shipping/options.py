@@ -45,7 +45,14 @@ class ExportOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class PredictOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `mtl predict` is told beside the checkpoint's own configuration and its input."""
+    """How `mtl predict` says what it finds."""
 
-    format: Annotated[Literal["csv", "jsonl"], Meta(description="csv: a row an image; jsonl: with every probability")]
+    format: Annotated[Literal["csv", "jsonl"], Meta(description="csv: a row an item; jsonl: with every probability")]
+
+
+class PredictKeys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `mtl predict` is told at the top: of what, into which file, and what bad items lead to."""
+
+    input: Annotated[str, Meta(description="a table, an image or a folder of images; -: rows or paths on stdin")]
     output: Annotated[str | None, Meta(description="the file to write; null: the terminal, or a pipe")]
+    on_error: Annotated[Literal["skip", "stop"], Meta(description="skip: go on after a bad item; stop: end at it")]

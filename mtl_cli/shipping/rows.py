@@ -1,4 +1,4 @@
-"""What a model says of images, a row each."""
+"""What a model says of items, a row each."""
 
 import csv
 import json
@@ -12,16 +12,16 @@ from mtl_cli.reporting.metric_log import finite
 from mtl_cli.tasks.base import Task
 
 Row = dict[str, Any]
-"""path, <task>, and of a task with classes <task>.probability and <task>.probabilities by class.
+"""path or row, <task>, and of a task with classes <task>.probability and <task>.probabilities by class.
 
 Of tags, <task> is those that are likelier than not, and <task>.probability that of just these, each tag by itself.
 """
 HALF = 0.5
 
 
-def rows(paths: Sequence[str], answers: Mapping[str, Tensor], tasks: Mapping[str, Task]) -> list[Row]:
-    """A row for each image, in their order. Shapes: answers {name: (B, ...)}"""
-    columns: dict[str, list[Any]] = {"path": list(paths)}
+def rows(first: str, names: Sequence[Any], answers: Mapping[str, Tensor], tasks: Mapping[str, Task]) -> list[Row]:
+    """A row for each item, in their order; `first` is the column of their names. Shapes: answers {name: (B, ...)}"""
+    columns: dict[str, list[Any]] = {first: list(names)}
     for name, task in tasks.items():
         classes = task.fitted.classes
         if not classes:
@@ -49,21 +49,27 @@ def _tags(task: Task, probabilities: Sequence[float]) -> tuple[str, float]:
 
 @final
 class Writer:
-    """Writes rows as they come: csv with a heading, without the probabilities of all classes; or JSON lines."""
+    """Writes rows as they come: csv with a heading, without the probabilities of all classes; or JSON lines.
 
-    def __init__(self, stream: TextIO, kind: str, tasks: Mapping[str, Task]) -> None:
+    The heading is written with the first rows, which may be none, so that nothing is where nothing could be read.
+    """
+
+    def __init__(self, stream: TextIO, kind: str, first: str, tasks: Mapping[str, Task]) -> None:
         self._stream = stream
-        names = ["path"]
+        names = [first]
         for name, task in tasks.items():
             names += [name, f"{name}.probability"] if task.fitted.classes else [name]
         self._csv = None
         if kind == "csv":
             self._csv = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
-            self._csv.writeheader()
+        self._begun = False
 
     def write(self, found: Sequence[Row]) -> None:
         """Writes these rows at once."""
         if self._csv is not None:
+            if not self._begun:
+                self._csv.writeheader()
+                self._begun = True
             self._csv.writerows(found)
         else:
             self._stream.writelines(json.dumps(finite(row), allow_nan=False) + "\n" for row in found)

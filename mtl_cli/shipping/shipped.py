@@ -7,14 +7,13 @@ from torch import Tensor, nn
 
 from mtl_cli.contracts import slot
 from mtl_cli.data.base import Frame, Preparation
+from mtl_cli.data.pictures import WHITE
 from mtl_cli.data.table.code import Encoding
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import JobError
 from mtl_cli.shipping.columns import Columns, given_columns, input_names, made_up
 from mtl_cli.tasks.base import Task
 
-WHITE = 255.0
-"""The raw value that 1 stands for in an image."""
 Inputs = Tensor | dict[str, Tensor]
 """What a shipped model takes: images, vectors, or columns by the names of its inputs."""
 

@@ -34,8 +34,9 @@ TARGETS = {
 TABLE = Encoding(
     (
         NumberCode("age", mean=40.0, std=12.5, indicator=True),
-        NumberCode("Einkommen, netto (€)", mean=2e9, std=1e4, indicator=False),
+        NumberCode("Einkommen, netto (€)", mean=2000000123.4, std=1e3, indicator=False),
         NumberCode("\"]: \\ {quo'ted}", mean=0.0, std=1.0, indicator=False),
+        NumberCode("huge", mean=2e306, std=1e307, indicator=False),
         NumberCode("keys.logits", mean=0.0, std=1.0, indicator=False),
     ),
     (DateCode("born on", 9000.5, 3000.0, clock=True, indicator=True), DateCode("since", 1e4, 10.0, False, False)),

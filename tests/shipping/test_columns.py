@@ -20,7 +20,7 @@ from mtl_cli.data.table.code import CategoryCode, Encoding, NumberCode
 from mtl_cli.data.table.encoding import encode
 from mtl_cli.options import JobError
 from mtl_cli.shipping.base import Recipe
-from mtl_cli.shipping.columns import input_names, made_up
+from mtl_cli.shipping.columns import Said, input_names, made_up
 from mtl_cli.shipping.metadata import metadata
 from mtl_cli.shipping.options import FORMATS
 from mtl_cli.shipping.quiet import quiet
@@ -46,7 +46,7 @@ def written(name: str, shipped: Shipped, file: Path) -> Path:
     option = default(FORMATS, name)
     made = FORMATS.target(option)(option, Recipe({}, lambda _: shipped))
     with quiet():
-        made.write(shipped, metadata(shipped, {}, made.words), file)
+        made.write(shipped, metadata(shipped, {}, Said(made.words, {"job": ["?", "NA"]})), file)
     return file
 
 
@@ -83,6 +83,7 @@ def test_onnxruntime_is_fed_words_under_the_columns_names(asked: Live, shipped: 
         ("age", "tensor(double)", ["batch"]),
         ("Einkommen, netto (€)", "tensor(double)", ["batch"]),
         ("__: _ _quo_ted_", "tensor(double)", ["batch"]),
+        ("huge", "tensor(double)", ["batch"]),
         ("keys.logits_", "tensor(double)", ["batch"]),
         ("born on", "tensor(double)", ["batch"]),
         ("since", "tensor(double)", ["batch"]),
@@ -91,7 +92,7 @@ def test_onnxruntime_is_fed_words_under_the_columns_names(asked: Live, shipped: 
         ("never", "tensor(string)", ["batch"]),
     ]
     words = {
-        "job": ["naïve ☃", "", 'a"b, c', "no such"],
+        "job": ["naïve ☃", "NA", 'a"b, c', "no such"],
         "keys": ["x y", "x  y", "", "\N{REPLACEMENT CHARACTER}"],
         "never": ["", "a", "b", "c"],
     }
@@ -104,8 +105,10 @@ def test_onnxruntime_is_fed_words_under_the_columns_names(asked: Live, shipped: 
     with torch.no_grad():
         np.testing.assert_allclose(found, shipped(inputs)["type.logits"].numpy(), atol=1e-4)
     values = dict.fromkeys((code.name for code in TABLE.numbers), torch.from_numpy(fed["age"]))
-    columns = {name: Column(torch.tensor([MISSING if not word else i for i, word in enumerate(said)]), tuple(said))
-               for name, said in words.items()}  # fmt: skip
+    columns = {
+        name: Column(torch.tensor([MISSING if word in ("", "NA") else i for i, word in enumerate(said)]), tuple(said))
+        for name, said in words.items()
+    }
     days = dict.fromkeys((code.name for code in TABLE.dates), torch.from_numpy(fed["age"]))
     expected = asked.answers(Frame(values, days, columns, 4), ["type"])["type.logits"]
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
@@ -118,7 +121,7 @@ def test_a_program_is_fed_codes_that_its_metadata_tells(shipped: Shipped, tmp_pa
     assert list(told) == list(TABLE.names)
     assert told["job"] == {
         "name": "job", "column": "job", "kind": "category", "dtype": "int64",
-        "words": ["nurse", "naïve ☃", 'a"b, c'], "unknown": 0, "empty": 4,
+        "words": ["nurse", "naïve ☃", 'a"b, c'], "unknown": 0, "empty": 4, "empty_words": ["", "?", "NA"],
     }  # fmt: skip
     assert told["keys"]["empty"] == 0
     assert told[QUOTED]["name"] == "__: _ _quo_ted_"

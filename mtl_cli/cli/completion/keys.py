@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from mtl_cli.cli.completion.composed import Composed, laid
 from mtl_cli.commands import ls
-from mtl_cli.config import ASKED, CHOICES, TABLES, Config
+from mtl_cli.config import ASKED, AT_THE_TOP, CHOICES, TABLES, Config
 from mtl_cli.data.options import DataOptions
 from mtl_cli.options import Option, description, wrapped
 from mtl_cli.saved import may_differ
@@ -58,6 +58,10 @@ def _own(all_: Composed) -> Iterator[Key]:
             yield from fields(name, struct, value if isinstance(value, dict) else {}, all_)
         elif isinstance(value, dict):
             yield from (Key(f"{name}.{key}", default=inner) for key, inner in value.items())
+        elif name in get_type_hints(AT_THE_TOP.get(all_.command, Struct)):
+            struct = AT_THE_TOP[all_.command]
+            hint = get_type_hints(struct, include_extras=True)[name]
+            yield Key(name, description(struct, name), hint=hint, default=value)
         else:
             yield Key(name, all_.lines.get(name, ""))
 

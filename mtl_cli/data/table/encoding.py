@@ -82,8 +82,8 @@ def date_features(days: Tensor, code: DateCode) -> Tensor:
     missing = days.isnan()
     pieces = [_standard(days, code.mean, code.std)]
     for length in (*CIRCLES, *([1.0] if code.clock else [])):
-        turn = 2 * math.pi / length
-        place = torch.remainder(days if length < CIRCLES[1] else days.floor(), length) * turn
+        whole, turn = _like(days, length), _like(days, 2 * math.pi / length)
+        place = torch.remainder(days if length < CIRCLES[1] else days.floor(), whole) * turn
         pieces += [place.sin(), place.cos()]
     pieces = [torch.where(missing, 0.0, piece) for piece in pieces]
     if code.indicator:
@@ -99,7 +99,12 @@ def category_codes(column: Column, code: CategoryCode) -> Tensor:
 
 
 def _standard(values: Tensor, mean: float, std: float) -> Tensor:
-    return ((values - mean) / std).clamp(-FARTHEST, FARTHEST)
+    return ((values - _like(values, mean)) / _like(values, std)).clamp(-FARTHEST, FARTHEST)
+
+
+def _like(values: Tensor, number: float) -> Tensor:
+    """A number with all its digits, where a graph's export would round a plain one to float32."""
+    return torch.tensor(number, dtype=values.dtype, device=values.device)
 
 
 def _number(name: str, values: Tensor) -> NumberCode:

@@ -5,7 +5,7 @@ A row is counted from 1 after the header; an empty line is none.
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
@@ -58,7 +58,7 @@ def rows(path: Path, name: str, layout: Layout, skip: Skip | None) -> Iterator[R
         raise ConfigError(f"{name} cannot be read: {error.strerror or error}") from None
 
 
-def stream(file: BinaryIO, name: str, layout: Layout, skip: Skip | None) -> Iterator[Rows]:
+def stream(file: BinaryIO, name: str, layout: Layout, skip: Skip | None) -> Generator[Rows]:
     """As `rows`, of an open file or a pipe; `name` says the format by its suffix."""
     suffix = Path(name.lower().removesuffix(".gz")).suffix
     bad = Bad(name, skip)

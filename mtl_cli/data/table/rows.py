@@ -14,12 +14,14 @@ class Layout(NamedTuple):
     """How a table is written.
 
     delimiter: of CSV; None: by the file's name or its first line. encoding: of text. columns: their names, for CSV
-    without a header; None: it has one.
+    without a header; None: it has one. block: bytes of CSV that are read at once; no row is longer, and Arrow reads up
+    to 32 of them ahead.
     """
 
     delimiter: str | None = None
     encoding: str = "utf-8"
     columns: tuple[str, ...] | None = None
+    block: int = 1 << 24
 
 
 class Rows(NamedTuple):

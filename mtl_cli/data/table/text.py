@@ -14,8 +14,6 @@ from mtl_cli.data.table.rows import Bad, Layout, Rows, unique
 from mtl_cli.options import ConfigError, text
 
 DELIMITERS = ",;\t"
-BLOCK = 1 << 24
-"""Bytes that are read at once; no row is longer."""
 
 
 def text_rows(feed: Feed, name: str, layout: Layout, delimiter: str | None, bad: Bad) -> Iterator[Rows]:
@@ -25,7 +23,7 @@ def text_rows(feed: Feed, name: str, layout: Layout, delimiter: str | None, bad:
     """
     if layout.delimiter is not None and not re.fullmatch(r"[\t\x20!#-~]", layout.delimiter):
         raise ConfigError(f"delimiter={text(layout.delimiter)} should be one character such as , ; | or a tab")
-    file = io.BufferedReader(feed, BLOCK)
+    file = io.BufferedReader(feed, layout.block)
     first = re.split(rb"[\r\n]", file.peek(1).lstrip(b"\r\n"), maxsplit=1)[0]
     if not first:
         raise ConfigError(f"{name} is empty: it should have a header, and rows below it")
@@ -38,7 +36,7 @@ def text_rows(feed: Feed, name: str, layout: Layout, delimiter: str | None, bad:
 
     reader = pa.csv.open_csv(
         pa.PythonFile(file, "r"),
-        pa.csv.ReadOptions(use_threads=False, block_size=BLOCK, autogenerate_column_names=True),
+        pa.csv.ReadOptions(use_threads=False, block_size=layout.block, autogenerate_column_names=True),
         pa.csv.ParseOptions(
             delimiter=layout.delimiter or delimiter or _delimiter(first.decode(errors="replace")),
             newlines_in_values=True,

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_cli.data.table import text
 from mtl_cli.data.table.read import read, rows, stream
 from mtl_cli.data.table.rows import Layout
 from mtl_cli.options import ConfigError
@@ -159,13 +158,12 @@ def test_a_file_that_is_not_there_says_where_it_was_looked_for(tmp_path):
             list(rows(tmp_path / name, name, Layout(), None))
 
 
-def test_rows_are_counted_over_pieces_and_past_rows_that_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "BLOCK", 64)
+def test_rows_are_counted_over_pieces_and_past_rows_that_are_left_out(tmp_path):
     lines = ["bad" if i % 7 == 3 else f"{i},x" for i in range(1, 101)]
     lines[49] = "50,\\xff"
     content = "\n".join(["a,b", *lines]).encode().replace(b"\\xff", b"\xff")
     skipped: list[int] = []
-    pieces = list(rows(put(tmp_path, "t.csv", content), "t.csv", Layout(), lambda row, _: skipped.append(row)))
+    pieces = list(rows(put(tmp_path, "t.csv", content), "t.csv", Layout(block=64), lambda row, _: skipped.append(row)))
     assert len(pieces) > 5
     assert skipped == sorted([50, *(i for i in range(1, 101) if i % 7 == 3)])
     found = {
@@ -181,8 +179,7 @@ def test_json_lines_that_are_left_out_keep_the_others_numbers(tmp_path):
     assert (piece.numbers.tolist(), skipped) == ([1, 3], [2])
 
 
-def test_reading_can_stop_in_the_middle(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "BLOCK", 64)
-    reading = rows(put(tmp_path, "t.csv", "a,b\n" + "1,2\n" * 100_000), "t.csv", Layout(), None)
+def test_reading_can_stop_in_the_middle(tmp_path):
+    reading = rows(put(tmp_path, "t.csv", "a,b\n" + "1,2\n" * 100_000), "t.csv", Layout(block=64), None)
     assert next(reading).numbers[0] == 1
     reading.close()  # waits for the thread that reads ahead
