@@ -39,6 +39,8 @@ WORST = 16
 SHOWN = 24
 FEWER = 16
 HALF = 0.5
+FITS = 20
+"""Characters of tags that stand beneath an image."""
 NO_TAG = "(no tag)"
 NAMED = 5
 """With more tasks than this, fewer images are shown, and their labels stand beneath them without the tasks' names."""
@@ -105,7 +107,7 @@ def _worst(task: Task, score: Score, data: PartData, device: torch.device) -> It
     said = task.readout(outputs)
     for k, row in enumerate(rows[order].tolist()):
         if task.several:
-            lines = _tagged(task, targets[k] == 1, said["probabilities"][k] > HALF)
+            lines = tag_lines(task, targets[k] == 1, said["probabilities"][k] > HALF)
         elif task.fitted.classes:
             lines = _chosen(task.fitted.classes, int(targets[k]), said["probabilities"][k].tolist())
         else:
@@ -121,8 +123,18 @@ def _chosen(classes: Sequence[str], target: int, probabilities: Sequence[float])
     )
 
 
-def _tagged(task: Task, there: Tensor, said: Tensor) -> tuple[Line, ...]:
-    return Line(_tags(task, there)), Line(f"→ {_tags(task, said)}", wrong=not torch.equal(there, said))
+def tag_lines(task: Task, there: Tensor, said: Tensor) -> tuple[Line, ...]:
+    """All tags where they fit beneath an image, else only those that are missed and those that are too many.
+
+    Shapes: (C,) bool
+    """
+    true, predicted = _tags(task, there), _tags(task, said)
+    if torch.equal(there, said) and len(true) > FITS:
+        return Line(true), Line("→ the same")
+    if max(len(true), len(predicted)) <= FITS:
+        return Line(true), Line(f"→ {predicted}", wrong=true != predicted)
+    apart = (("missed: ", there & ~said), ("too many: ", said & ~there))
+    return tuple(Line(f"{word}{_tags(task, its)}", wrong=True) for word, its in apart if its.any())
 
 
 def _tags(task: Task, there: Tensor) -> str:

@@ -162,7 +162,9 @@ class Regression(TaskOption, tag="regression"):
 class Multilabel(TaskOption, tag="multilabel"):
     """Any number of tags, those of an item in one cell; a row without a label is NaN."""
 
-    separator: Annotated[str, Meta(min_length=1, description="what stands between two tags in a cell")]
+    separator: Annotated[
+        str, Meta(min_length=1, title="text, not empty", description="what stands between two tags in a cell")
+    ]
     none: Annotated[
         str | None, Meta(description="the cell of an item without any tag; '': an empty one; null: there is none such")
     ]

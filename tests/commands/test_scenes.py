@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtl_cli.commands.scenes import losses, training_inputs
+from mtl_cli.commands.scenes import losses, tag_lines, training_inputs
 from mtl_cli.data.augment import augmented, prepare, restored
 from mtl_cli.data.base import MISSING, PartData, Preparation
 from mtl_cli.data.loader import TrainLoader
@@ -84,3 +84,16 @@ def test_tags_stand_beneath_their_image_and_no_tag_is_told_from_no_label() -> No
     (grid,) = training_inputs({"kinds": task}, {"images": preparation}, loader)
     lines = sorted(line.text for sample in grid.samples for line in sample.lines)
     assert lines == ["kinds: (no tag)", "kinds: -", "kinds: red,round"]
+
+
+def test_long_lists_of_tags_are_told_by_what_is_wrong_with_them() -> None:
+    names = tuple(f"a rather long tag {i}" for i in range(4))
+    task = make_task("kinds", "multilabel", torch.eye(4), names)
+    there, said = torch.tensor([True, True, False, False]), torch.tensor([True, False, False, True])
+    assert [(line.text, line.wrong) for line in tag_lines(task, there, said)] == [
+        ("missed: a rather long tag 1", True), ("too many: a rather long tag 3", True)
+    ]  # fmt: skip
+    assert [line.text for line in tag_lines(task, there, there)][1] == "→ the same"
+    short = make_task("kinds", "multilabel", torch.eye(4), tuple("abcd"))
+    assert [(line.text, line.wrong) for line in tag_lines(short, there, said)] == [("a,b", False), ("→ a,d", True)]
+    assert [(line.text, line.wrong) for line in tag_lines(short, there, there)] == [("a,b", False), ("→ a,b", False)]

@@ -34,7 +34,11 @@ def worst(scene: Scene, task: TaskScene) -> Figure:
     """The samples of the highest loss."""
     told = "the true class, → the predicted one, each with its probability"
     line = told if isinstance(task.answers, Classed) else "the true number, → the predicted one"
-    line = "the true tags, → the predicted ones" if isinstance(task.answers, Tagged) else line
+    line = (
+        "the true tags, → the predicted ones; where they are long: what is missed, what is too many"
+        if isinstance(task.answers, Tagged)
+        else line
+    )
     return _mosaic(
         f"{task.name}: the highest losses", f"{scene.task_set}, {scene.split}, epoch {scene.epoch} · {line}", task.worst
     )
