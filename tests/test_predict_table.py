@@ -18,6 +18,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mtl_cli.__main__ import main
+from mtl_cli.commands import rebuild
 from mtl_cli.commands.build import build_data, known_from
 from mtl_cli.commands.restore import restore
 from mtl_cli.data.augment import prepare
@@ -339,3 +340,16 @@ def test_a_reader_who_has_enough_is_no_failure(
         patch.setattr(sys, "stdout", Closed())
         assert predict(home, "input=new.csv") == 141
     assert capsys.readouterr().err == ""
+
+
+def test_weights_of_a_table_are_rebuilt_from_their_own_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("safetensors", "pt2"):
+        assert main(["export", f"checkpoint={home}/run", f"export.format={name}"]) == 0
+    capsys.readouterr()
+    file = home / "run" / "export" / "safetensors" / "model.safetensors"
+    shipped = rebuild.load(file)
+    example = shipped.given(shipped.example(4))
+    program = torch.export.load(home / "run" / "export" / "pt2" / "model.pt2").module()
+    with torch.no_grad():
+        torch.testing.assert_close(program(example), shipped(example))
+    assert str(home).encode() not in file.read_bytes()

@@ -77,9 +77,10 @@ def _batches(file: "io.BufferedReader[io.RawIOBase]", name: str, trained: Traine
 def _coded(piece: Rows, name: str, trained: Trained, bad: dict[int, str]) -> tuple[list[int], Tensor]:
     """The rows whose cells are what they should be; the others go to `bad`."""
     encoding = trained.encoding
-    if piece.table.num_columns == 0:
+    if piece.table.num_columns:
+        has(piece.table, encoding.names, name)
+    if piece.table.num_rows == 0:
         return [], torch.zeros(0, encoding.width)
-    has(piece.table, encoding.names, name)
     table = pa.Table.from_batches([piece.table]).select(list(encoding.names))
     inputs = Inputs(
         *([code.name for code in codes] for codes in (encoding.numbers, encoding.dates, encoding.categories))
