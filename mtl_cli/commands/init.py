@@ -36,7 +36,7 @@ def run(asked: Asked) -> None:
     _writable(asked.out)
     heading = Heading(asked.data.name, below_data(asked.data), f"mtl train {_words(asked.out)}")
     defaults = section(CONF / "source" / "table.yaml")
-    found = look(asked.data, str(asked.data), asked.targets, frozenset(map(str, defaults["missing"])))
+    found = look(asked.data, str(asked.data), asked.targets, frozenset({"", *map(str, defaults["missing"])}))
     content = of_table(heading, found)
     try:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
