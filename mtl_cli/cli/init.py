@@ -15,10 +15,11 @@ OPTIONS = {
 PAGE = f"""\
 mtl init DATA [--out {OUT}] [--targets a,b,c]
 
-Looks at a table (CSV, TSV, JSON lines or Parquet, .gz too) and writes a task
-set for it: which columns are to be predicted, which are inputs, which are
-left out. Beside each stands what was seen in it and why it was taken so. It
-asks nothing and overwrites nothing; mend by hand what it guessed wrong.
+Looks at a table (CSV, TSV, JSON lines or Parquet, .gz too) or at a folder of
+images (train/<class>/* and test/<class>/*, or <class>/* alone) and writes a
+task set for it: which columns are to be predicted, which are inputs, which
+are left out. Beside each stands what was seen in it and why it was taken so.
+It asks nothing and overwrites nothing; mend by hand what it guessed wrong.
 
 Without --targets, the columns with empty cells are the targets, else whole
 numbers and words of few values; the others are listed as comments.

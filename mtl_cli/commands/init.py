@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_cli.beneath import CONF, section
+from mtl_cli.data.guess import folder
 from mtl_cli.data.guess.name import task_names
 from mtl_cli.data.guess.role import percent
 from mtl_cli.data.guess.table import TableGuess, look
-from mtl_cli.data.guess.taskset import Heading, of_table
+from mtl_cli.data.guess.taskset import Heading, of_folder, of_table
 from mtl_cli.options import ConfigError
 from mtl_cli.reporting.atomic import write_atomic
 from mtl_cli.reporting.wording import shorten
@@ -35,23 +36,37 @@ def run(asked: Asked) -> None:
     """
     _writable(asked.out)
     heading = Heading(asked.data.name, below_data(asked.data), f"mtl train {_words(asked.out)}")
-    defaults = section(CONF / "source" / "table.yaml")
-    found = look(asked.data, str(asked.data), asked.targets, frozenset({"", *map(str, defaults["missing"])}))
-    content = of_table(heading, found)
+    content, summary = _of_folder(asked, heading) if asked.data.is_dir() else _of_table(asked, heading)
     try:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(asked.out, content)
     except OSError as error:
         raise ConfigError(f"--out {asked.out} cannot be written: {error.strerror or error}") from None
-    for line in (f"written: {asked.out}", *_summary(asked.data.name, found), *_next(asked.out)):
+    for line in (f"written: {asked.out}", *summary, *_next(asked.out)):
         sys.stdout.write(f"{line}\n")
+
+
+def _of_table(asked: Asked, heading: Heading) -> tuple[str, list[str]]:
+    defaults = section(CONF / "source" / "table.yaml")
+    found = look(asked.data, str(asked.data), asked.targets, frozenset({"", *map(str, defaults["missing"])}))
+    return of_table(heading, found), [*_summary(asked.data.name, found)]
+
+
+def _of_folder(asked: Asked, heading: Heading) -> tuple[str, list[str]]:
+    if asked.targets:
+        raise ConfigError(f"--targets goes with a table: the classes of {asked.data} are its folders")
+    found = folder.look(asked.data, str(asked.data))
+    told = ", ".join(f"{split} {sum(counts.values()):,}" for split, counts in found.counts.items())
+    return of_folder(heading, found), [
+        f"{shorten(asked.data.name, 30)}: {len(found.classes):,} classes; images: {told}"
+    ]
 
 
 def below_data(path: Path) -> str:
     """The path as a task set says it: from the data folder where it lies below that, else in full."""
     here = _normal(path)
-    folder = _normal(Path(os.environ.get("MTL_DATA") or "data"))
-    return here.relative_to(folder).as_posix() if here.is_relative_to(folder) else str(here)
+    home = _normal(Path(os.environ.get("MTL_DATA") or "data"))
+    return here.relative_to(home).as_posix() if here.is_relative_to(home) else str(here)
 
 
 def _normal(path: Path) -> Path:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -13,11 +14,12 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from PIL import Image
 
 from mtl_cli.__main__ import main
 from mtl_cli.beneath import CONF
 from mtl_cli.config import Config
-from mtl_cli.data.options import TableFile
+from mtl_cli.data.options import ImageFolder, TableFile
 from mtl_cli.schema import check
 
 ROOT = Path(__file__).parents[2]
@@ -170,6 +172,48 @@ def test_what_is_written_trains(here: Path, made, capsys: Capture) -> None:
     assert main(["init", str(made(here))]) == 0
     assert main(["train", "--config-dir", "conf", "task=mine", *SMALL, "run_dir=run"]) == 0, capsys.readouterr().err
     assert json.loads((here / "run" / "status.json").read_text())["step"] == 2
+
+
+def photographs(here: Path, *places: str, sizes: tuple[tuple[int, int], ...] = ((8, 8),), mode: str = "RGB") -> None:
+    draws = np.random.default_rng(0)
+    for place in places:
+        (here / place).mkdir(parents=True)
+        for k in range(6):
+            width, height = sizes[k % len(sizes)]
+            pixels = draws.integers(0, 256, (height, width, 3), np.uint8)
+            Image.fromarray(pixels).convert(mode).save(here / place / f"{k}.png")
+
+
+def test_a_folder_of_classes_becomes_a_task_set_that_trains(here: Path, capsys: Capture) -> None:
+    sizes = ((40, 30), (90, 100), (64, 48))
+    photographs(here, *(f"pets/{split}/{its}" for split in ("train", "test") for its in ("a cat", "dog")), sizes=sizes)
+    assert main(["init", "pets"]) == 0
+    assert "pets: 2 classes; images: train 12, test 12\n" in capsys.readouterr().out
+    text = (here / "conf/task/mine.yaml").read_text()
+    assert "      size: 32                    # sizes: 40x30 to 90x100\n" in text
+    assert "  label:                          # 2 classes: a cat 50.0 %, dog 50.0 %\n    kind: binary\n" in text
+    assert main(["train", "--config-dir", "conf", "task=mine", *SMALL, "run_dir=run"]) == 0, capsys.readouterr().err
+
+
+def test_grey_images_of_one_size_are_left_as_they_are(here: Path) -> None:
+    photographs(here, "d/train/a", "d/train/b", "d/train/c", "d/test/a", mode="L")
+    assert main(["init", "d"]) == 0
+    config = checked(here / "conf/task/mine.yaml")
+    part = config.data.parts["d"]
+    assert isinstance(part, ImageFolder)
+    assert (part.size, part.colour, type(config.tasks["label"]).__name__) == (None, False, "Classification")
+
+
+def test_a_folder_that_is_no_data_set_is_one_line(here: Path, capsys: Capture) -> None:
+    photographs(here, "one/train/a", "one/test/a")
+    photographs(here, "odd/train/a", "odd/train/b", "odd/test/c")
+    (here / "none").mkdir()
+    for name in ("one", "odd", "none"):
+        assert main(["init", name]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+    assert main(["init", "odd", "--targets", "a"]) == 2
+    assert not (here / "conf").exists()
 
 
 def test_the_census_without_a_header_gets_names_for_its_columns(real_data: Path, here: Path) -> None:

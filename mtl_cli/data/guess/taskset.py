@@ -4,8 +4,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from mtl_cli.data.guess.folder import FolderGuess
 from mtl_cli.data.guess.name import quoted, task_names, usable
-from mtl_cli.data.guess.role import Kind, Role, Use, cut
+from mtl_cli.data.guess.role import Kind, Role, Use, cut, percent
 from mtl_cli.data.guess.table import TableGuess, missing
 
 USES: tuple[Use, ...] = ("numbers", "categories", "dates")
@@ -44,6 +45,36 @@ def of_table(heading: Heading, guess: TableGuess) -> str:
         *_tasks(guess),
         "trainer:",
         *trainer(guess.rows),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def of_folder(heading: Heading, guess: FolderGuess) -> str:
+    """The task set of a folder of images."""
+    part = usable(heading.path.rpartition("/")[2], "images")
+    sums = {split: sum(counts.values()) for split, counts in guess.counts.items()}
+    told = ", ".join(f"{count:,} images in {split}" for split, count in sums.items())
+    if len(sums) == 1:
+        told = f"{sums['train']:,} images, of which a share is kept for test"
+    balance = ", ".join(f"{cut(its)} {percent(n, sums['train'])}" for its, n in list(guess.counts["train"].items())[:4])
+    size = "null" if guess.size is None else str(guess.size)
+    kind: Kind = "binary" if len(guess.classes) == 2 else "classification"
+    lines = [
+        "# @package _global_",
+        f"# {heading.title}: {told}.",
+        f"# Written by mtl init, to be mended by hand; then {heading.train}",
+        "data:",
+        "  parts:",
+        f"    {quoted(part)}:",
+        "      name: image_folder",
+        f"      path: {quoted(heading.path)}",
+        *commented(f"      size: {size}", f"sizes: {guess.sizes}"),
+        *commented(f"      colour: {str(guess.colour).lower()}", "as those that were looked at"),
+        *commented("      flip: true", "half of the images mirrored in training; false where left and right differ"),
+        "tasks:",
+        *entry("label", {"kind": kind, "target": "label"}, f"{len(guess.classes):,} classes: {balance}"),
+        "trainer:",
+        *trainer(sums["train"]),
     ]
     return "".join(f"{line}\n" for line in lines)
 
