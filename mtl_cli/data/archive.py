@@ -4,7 +4,6 @@ import hashlib
 import os
 import zipfile
 from abc import ABC, abstractmethod
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from mtl_cli.data.cache import file_digest
@@ -57,7 +56,17 @@ class FolderArchive(Archive):
 
 
 class ZipArchive(Archive):
-    """A zip file, opened when it is first looked into: its digest needs no index of 60,000 names."""
+    """A zip file, opened when it is first looked into: its digest needs no index of 60,000 names.
+
+    Each process opens it for itself, as a place in a file is shared by all that a process was forked into.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._opened: tuple[int, zipfile.ZipFile] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_opened": None}
 
     def digest(self) -> str:
         """SHA-256 of the whole file."""
@@ -71,12 +80,14 @@ class ZipArchive(Archive):
         """The content of one file, checked against its CRC."""
         return self._zip.read(name)
 
-    @cached_property
+    @property
     def _zip(self) -> zipfile.ZipFile:
-        try:
-            return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise ConfigError(f"{self.path} is no zip file that can be read ({error})") from None
+        if self._opened is None or self._opened[0] != os.getpid():
+            try:
+                self._opened = (os.getpid(), zipfile.ZipFile(self.path))
+            except (zipfile.BadZipFile, OSError) as error:
+                raise ConfigError(f"{self.path} is no zip file that can be read ({error})") from None
+        return self._opened[1]
 
 
 def archive(path: Path) -> Archive | None:
@@ -91,8 +102,7 @@ def grouped(content: Archive) -> dict[str, dict[str, list[str]]]:
 
     Files that are hidden or have no suffix of an image are left out. A zip may hold all in one folder.
     """
-    names = [PurePosixPath(name) for name in content.names()]
-    images = [name for name in names if name.suffix.lower() in SUFFIXES and not name.name.startswith(".")]
+    images = _images(content)
     depth = _depth(images)
     groups: dict[str, dict[str, list[str]]] = {"train": {}, "test": {}}
     for name in images:
@@ -102,6 +112,30 @@ def grouped(content: Archive) -> dict[str, dict[str, list[str]]]:
     return {part: dict(sorted(classes.items())) for part, classes in groups.items()}
 
 
+def by_class(content: Archive) -> dict[str, list[str]]:
+    """The images' names as {class: names}, all sorted, where folders are classes; all may be in one folder."""
+    images = _images(content)
+    depth = int(len({name.parts[0] for name in images}) == 1 and all(len(name.parts) > 2 for name in images))
+    groups: dict[str, list[str]] = {}
+    for name in images:
+        place = name.parts[depth:]
+        if len(place) > 1:
+            groups.setdefault(place[0], []).append(str(name))
+    return dict(sorted(groups.items()))
+
+
+def _images(content: Archive) -> list[PurePosixPath]:
+    """Files with a suffix of an image; neither hidden nor in a hidden folder, such as what a Mac puts beside them."""
+    names = [PurePosixPath(name) for name in content.names()]
+    return [
+        name
+        for name in names
+        if name.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in name.parts)
+        and name.parts[0] != "__MACOSX"
+    ]
+
+
 def _depth(images: list[PurePosixPath]) -> int:
-    """How many folders stand above `train`: 0, or 1 where everything is in one folder."""
-    return 0 if any(name.parts[0] == "train" for name in images) else 1
+    """How many folders stand above `train` and `test`: 0, or 1 where everything is in one folder."""
+    return 0 if any(name.parts[0] in ("train", "test") for name in images) else 1

@@ -10,7 +10,8 @@ import torch
 from mtl_cli.data.archive import Archive, archive
 from mtl_cli.data.base import Column, Loaded, Place, Samples, Source
 from mtl_cli.data.cache import cached, file_digest
-from mtl_cli.data.image_folder import load_archive
+from mtl_cli.data.image_folder import divided
+from mtl_cli.data.images import Decoding
 from mtl_cli.data.options import Cifar10
 from mtl_cli.options import ConfigError
 
@@ -34,7 +35,7 @@ class Cifar10Source(Source):
         if found is None:
             raise ConfigError(self._nothing())
         if isinstance(found, Archive):
-            return load_archive(found, "cifar10", self.place, size=None, colour=True, classes=CLASSES)
+            return divided(found, "cifar10", self.place, Decoding(None, "stretch", colour=True), CLASSES)[0]
         root = found
         digest = file_digest([root / LAYOUT / name for name in BATCHES])
         return cached(self.place.cache_dir, "cifar10", (digest,), lambda: _batches(root))

@@ -1,92 +1,111 @@
-"""Images of an archive, decoded in threads into one tensor."""
+"""An image in a file, in any of the usual formats and sizes, as the bytes that a model is given."""
 
-import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from PIL import Image
-from torch import Tensor
+from PIL import Image, ImageOps
 
-from mtl_cli.data.archive import Archive
-from mtl_cli.options import ConfigError
+from mtl_cli.data.options import ImageFiles, Resize
 
-CHUNK = 256
-TINY = 8192
 BROKEN = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zipfile.BadZipFile, zlib.error,
     NotImplementedError, Image.DecompressionBombError,
 )  # fmt: skip
+WIDE = 257
+"""A step of 8 bits in 16: 65535 / 255."""
+UPRIGHT = 1
+ORIENTATION = 0x0112
+"""EXIF's tag that says how the camera was held; 1: upright."""
 
 Pixels = npt.NDArray[np.uint8]
 
 
-def decode(content: Archive, name: str, *, size: int | None, colour: bool) -> Pixels:
-    """One image. Shape: (C, H, W). Raises ConfigError that names a broken one."""
-    square = None if size is None else (size, size)
-    try:
-        return pixels(BytesIO(content.read(name)), size=square, colour=colour)
-    except BROKEN as error:
-        raise ConfigError(f"{content.path}: {name} cannot be read as an image ({error})") from None
+class Decoding(NamedTuple):
+    """How a file becomes bytes.
 
-
-def pixels(file: Path | BytesIO, *, size: tuple[int, int] | None, colour: bool) -> Pixels:
-    """One image, resized to height and width where it has others. Shape: (C, H, W). Raises: one of BROKEN."""
-    mode = "RGB" if colour else "L"
-    with Image.open(file) as opened:
-        image = opened if opened.mode == mode else opened.convert(mode)
-        if size is not None and image.size != size[::-1]:
-            image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-        found: Pixels = np.asarray(image)
-    return found.transpose(2, 0, 1) if colour else found[None]
-
-
-def decode_all(content: Archive, names: Sequence[str], *, size: int | None, colour: bool) -> Tensor:
-    """Images of one size, in the order of `names`.
-
-    Shapes: -> (N, C, H, W) uint8
-    Raises: ConfigError: one is broken or, without `size`, of another size; names it, and both sizes.
+    size: height and width that it is brought to; None: it keeps its own. resize: in which way. colour: three channels,
+    else one.
     """
-    first = decode(content, names[0], size=size, colour=colour)
-    out = np.empty((len(names), *first.shape), dtype=np.uint8)
 
-    def fill(start: int) -> None:
-        for i in range(start, min(start + CHUNK, len(names))):
-            pixels = decode(content, names[i], size=size, colour=colour)
-            if pixels.shape != first.shape:
-                raise ConfigError(_two_sizes(content, (names[0], first), (names[i], pixels)))
-            out[i] = pixels
-
-    with ThreadPoolExecutor(_threads(content.read(names[0]))) as pool:
-        _drain(pool.map(fill, range(0, len(names), CHUNK)), pool)
-    return torch.from_numpy(out)
+    size: tuple[int, int] | None
+    resize: Resize
+    colour: bool
 
 
-def _threads(file: bytes) -> int:
-    """One for tiny images: at 32x32 two threads take half as long again as one, handing Python's lock to and fro."""
-    return min(16, os.cpu_count() or 1) if len(file) > TINY else 1
+def decoding(option: ImageFiles) -> Decoding:
+    """The one that a source's options ask for."""
+    match option.size:
+        case None:
+            size = None
+        case int(side):
+            size = (side, side)
+        case [height, width]:
+            size = (height, width)
+    return Decoding(size, option.resize, option.colour)
 
 
-def _drain(results: Iterator[None], pool: ThreadPoolExecutor) -> None:
-    """Waits for all; the first error ends the work at once."""
-    try:
-        for _ in results:
-            pass
-    except ConfigError:
-        pool.shutdown(cancel_futures=True)
-        raise
+def pixels(file: Path | BytesIO, how: Decoding) -> Pixels:
+    """One image; of one with several frames the first.
+
+    Turned as its EXIF says; what is transparent is laid on white, 16 bits are rounded to 8.
+
+    Shape: (C, H, W). Raises: one of BROKEN: it is damaged, cut short, or no image.
+    """
+    with Image.open(file) as opened:
+        upright = opened.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
+        image = _plain(opened if upright else ImageOps.exif_transpose(opened), "RGB" if how.colour else "L")
+        if how.size is not None and image.size != how.size[::-1]:
+            image = RESIZES[how.resize](image, *how.size)
+        found: Pixels = np.asarray(image)
+    return found.transpose(2, 0, 1) if how.colour else found[None]
 
 
-def _two_sizes(content: Archive, one: tuple[str, Pixels], other: tuple[str, Pixels]) -> str:
-    (name, a), (second, b) = one, other
-    return (
-        f"{content.path}: images should be of one size, or have size= set to resize them. Found {second} of "
-        f"{b.shape[2]}x{b.shape[1]} beside {name} of {a.shape[2]}x{a.shape[1]} pixels"
-    )
+def _plain(image: Image.Image, mode: str) -> Image.Image:
+    """In `mode`, RGB or L."""
+    if image.mode == mode:
+        return image
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions: save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        image = Image.fromarray(((wide + WIDE // 2) // WIDE).clip(0, 255).astype(np.uint8))
+    elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+    elif image.mode == "CMYK" and mode == "L":
+        image = image.convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _stretch(image: Image.Image, height: int, width: int) -> Image.Image:
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Covers the size, keeping its shape, and what reaches beyond is cut off alike at both sides."""
+    across, down = image.size
+    if across * height <= down * width:
+        covering = _stretch(image, max(height, width * down // across), width)
+    else:
+        covering = _stretch(image, height, max(width, height * across // down))
+    left, top = round((covering.width - width) / 2), round((covering.height - height) / 2)
+    return covering.crop((left, top, left + width, top + height))
+
+
+def _pad(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Fits into the size, keeping its shape, between black borders."""
+    across, down = image.size
+    scale = min(height / down, width / across)
+    within = _stretch(image, max(1, min(height, round(down * scale))), max(1, min(width, round(across * scale))))
+    whole = Image.new(image.mode, (width, height))
+    whole.paste(within, ((width - within.width) // 2, (height - within.height) // 2))
+    return whole
+
+
+RESIZES = {"stretch": _stretch, "crop": _crop, "pad": _pad}

@@ -26,12 +26,28 @@ class Cifar10(ImageSource, tag="cifar10"):
     path: Annotated[str | None, Meta(description="file or folder below data_dir; null: the usual places")]
 
 
-class ImageFolder(ImageSource, tag="image_folder"):
-    """A folder or zip of images as train/<class>/* and test/<class>/*."""
+Resize = Literal["stretch", "crop", "pad"]
 
-    path: Annotated[str, Meta(description="the folder or zip file, below data_dir or absolute")]
-    size: Annotated[Count | None, Meta(description="side in pixels to resize to; null: all are of one size")]
+
+class ImageFiles(ImageSource):
+    """What sources of images in files have: where they lie, and how each becomes bytes."""
+
+    path: Annotated[str, Meta(description="the folder or zip file of images, below data_dir or absolute")]
+    size: Annotated[
+        Count | Annotated[list[Count], Meta(min_length=2, max_length=2)] | None,
+        Meta(description="side in pixels, or [height, width], to bring images to; null: all are of one size"),
+    ]
+    resize: Annotated[
+        Resize,
+        Meta(description="to size: stretch; crop: cover it and cut the middle out; pad: fit between black borders"),
+    ]
     colour: Annotated[bool, Meta(description="three channels; false: grey")]
+
+
+class ImageFolder(ImageFiles, tag="image_folder"):
+    """A folder or zip of images, one folder a class: train/<class>/* and test/<class>/*, or <class>/* alone."""
+
+    test: Annotated[Share, Meta(description="share kept for test where there are no folders train and test")]
 
 
 class Mnist(ImageSource, tag="mnist"):

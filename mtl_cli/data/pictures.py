@@ -1,7 +1,7 @@
 """Single images from anywhere, as a trained model takes them."""
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mtl_cli.data.archive import SUFFIXES
-from mtl_cli.data.images import BROKEN, pixels
+from mtl_cli.data.images import BROKEN, Decoding, decoding, pixels
 from mtl_cli.data.items import Fault, Items
-from mtl_cli.options import ConfigError
+from mtl_cli.data.options import ImageFiles
+from mtl_cli.options import ConfigError, Option
 
 WHITE = 255.0
 """The raw value that 1 stands for in an image that a shipped model takes."""
@@ -35,35 +36,51 @@ def paths(given: str, stdin: str, lines: Iterable[str]) -> Iterable[Path]:
     return sorted(found)
 
 
+def trained_on(parts: Mapping[str, Option]) -> Decoding | None:
+    """How the images of training were decoded, where they came from files.
+
+    Raises: ConfigError: those of two parts in two ways, so that no file has one.
+    """
+    ways = {part: decoding(option) for part, option in parts.items() if isinstance(option, ImageFiles)}
+    if len(set(ways.values())) > 1:
+        raise ConfigError(
+            f"data.parts {' and '.join(ways)} decode images in different ways (size, resize, colour), so that it is "
+            "open which one input has: export the model instead"
+        )
+    return next(iter(ways.values()), None)
+
+
 class UnreadableError(Exception):
     """A file that is no image; its text is the one line that says so."""
 
 
 class Reader:
-    """Reads a file as training decoded it: in its mode, at its size.
+    """Reads a file as training did: in its mode, brought to its size in its way.
 
     Args:
         shape: of the model's input, (C, H, W).
         after: whether training resized decoded images on the device (a preparation has a size), in which way one of
             any size is brought to the model's; else the decoder does.
+        how: training's images were decoded; None: they came from no files, such as MNIST's.
     Raises: ConfigError: the model takes no images of one or three channels.
     """
 
-    def __init__(self, shape: tuple[int, ...], after: bool) -> None:
+    def __init__(self, shape: tuple[int, ...], after: bool, how: Decoding | None = None) -> None:
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise ConfigError(f"mtl predict reads images. Found a model of inputs of shape {shape}: export it instead")
-        self._colour = shape[0] == 3
+        self._channels = shape[0]
         self._size = (shape[1], shape[2])
-        self._after = after
+        how = how or Decoding(None, "stretch", colour=shape[0] == 3)
+        self._how = how if after or how.size is not None else how._replace(size=self._size)
 
     def __call__(self, path: Path) -> Tensor:
         """One image. Shapes: -> (C, H, W) float32 in [0, 255]. Raises: UnreadableError."""
         try:
-            found = pixels(path, size=None if self._after else self._size, colour=self._colour)
+            found = pixels(path, self._how)
         except BROKEN as error:
             reason = " ".join(str(error).split()).replace(f" '{path}'", "")
             raise UnreadableError(f"{path} cannot be read as an image ({reason})") from None
-        image = torch.tensor(found, dtype=torch.float32)
+        image = torch.tensor(found, dtype=torch.float32).expand(self._channels, -1, -1)
         if image.shape[1:] == self._size:
             return image
         return interpolate(image[None], self._size, mode="bilinear", antialias=True)[0]

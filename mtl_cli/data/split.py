@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from mtl_cli.data.base import MISSING, Column, PartData, RawPart, Samples
@@ -60,6 +59,8 @@ def carve(strata: list[Tensor], count: int, share: float, seed: int, part: str) 
     everything = torch.arange(count)
     if n == 0:
         return everything, everything[:0]
+    from sklearn.model_selection import train_test_split  # not at the top: it takes a second
+
     groups = _groups(strata, min(n, count - n)) if strata else torch.zeros(count, dtype=torch.long)
     first, second = train_test_split(
         everything.numpy(),

@@ -48,8 +48,10 @@ def zipped(path: Path, files: Files) -> Path:
     return path
 
 
-def source(tmp_path: Path, path: str, *, size: int | None = None, colour: bool = True) -> ImageFolderSource:
-    option = ImageFolder(path=path, size=size, colour=colour, crop=0, flip=False)
+def source(
+    tmp_path: Path, path: str, *, size: int | list[int] | None = None, colour: bool = True, test: float = 0.2
+) -> ImageFolderSource:
+    option = ImageFolder(path=path, size=size, resize="stretch", colour=colour, test=test, crop=0, flip=False)
     return ImageFolderSource(option, Place(tmp_path, tmp_path / "cache", 0, download=False, labels={}))
 
 
@@ -150,6 +152,55 @@ def test_a_part_without_images_is_named(tmp_path, part):
 def test_files_that_are_no_images_are_left_out(tmp_path):
     folder(tmp_path / "x", {**FILES, "train/cat/.a.png": b"", "train/cat/notes.txt": b"", "readme.png": b""})
     assert len(source(tmp_path, "x").load().train.inputs) == 3
+
+
+PETS: Files = {
+    **{f"cat/{i}.png": png((i, 0, 0)) for i in range(10)},
+    **{f"ant/{i}.png": png((i, 0, 1)) for i in range(5)},
+    "dog/only.png": png((0, 9, 0)),
+}
+
+
+@pytest.mark.parametrize("above", ["", "pets/"])
+def test_folders_of_classes_alone_give_each_class_its_share_of_test(tmp_path, above):
+    zipped(tmp_path / "x.zip", {above + name: content for name, content in PETS.items()})
+    made = source(tmp_path, "x.zip", test=0.25)
+    loaded = made.load()
+    labels = loaded.train.columns["label"]
+    assert labels.classes == ("ant", "cat", "dog")
+    assert labels.values.bincount().tolist() == [4, 8, 1]
+    assert loaded.test.columns["label"].values.bincount().tolist() == [1, 2]
+    for split, piece in (("train", loaded.train), ("test", loaded.test)):
+        for k, (image, label) in enumerate(zip(piece.inputs, piece.columns["label"].values.tolist(), strict=True)):
+            name = labels.classes[label]
+            file = "only" if name == "dog" else int(image[0, 0, 0])
+            assert made.where(split, k) == f"{tmp_path / 'x.zip'}: {above}{name}/{file}.png"
+    assert torch.equal(source(tmp_path, "x.zip", test=0.25).load().test.inputs, loaded.test.inputs)
+
+
+def test_a_folder_of_folders_of_classes_is_read_as_a_zip_of_them(tmp_path):
+    folder(tmp_path / "x", PETS)
+    zipped(tmp_path / "x.zip", PETS)
+    assert torch.equal(source(tmp_path, "x").load().train.inputs, source(tmp_path, "x.zip").load().train.inputs)
+
+
+def test_a_test_share_that_keeps_nothing_is_named(tmp_path):
+    zipped(tmp_path / "x.zip", PETS)
+    with pytest.raises(ConfigError, match=r"keeps none of its 16 images for test \(test=0"):
+        source(tmp_path, "x.zip", test=0.0).load()
+
+
+@pytest.mark.parametrize("files", [{}, {"readme.txt": b"x"}, {"loose.png": png((0, 0, 0))}, {"a/.hidden.png": b""}])
+def test_a_folder_without_images_of_classes_is_named(tmp_path, files):
+    (tmp_path / "x").mkdir()
+    folder(tmp_path / "x", files)
+    with pytest.raises(ConfigError, match=r"has no images at train/<class>/\* and test/<class>/\*, nor at <class>/\*"):
+        source(tmp_path, "x").load()
+
+
+def test_height_and_width_may_differ(tmp_path):
+    folder(tmp_path / "x", {**FILES, "test/cat/r.png": png((9, 9, 9), 5, 4)})
+    assert source(tmp_path, "x", size=[4, 6]).load().test.inputs.shape == (2, 3, 4, 6)
 
 
 def test_nothing_found_says_where_and_what_to_do_in_one_line(tmp_path):
