@@ -37,7 +37,8 @@ class ImageFolderSource(Source):
         if content is None:
             raise ConfigError(
                 f"no images at {path}: put a zip file, or a folder with train/<class>/* and test/<class>/*, or "
-                "<class>/* alone, there, or set the part's path to where it is; data.download has nowhere to fetch it from"
+                "<class>/* alone, there, or set the part's path to where it is; data.download has nowhere to fetch "
+                "them from"
             )
         how, groups = decoding(self.option), grouped(content)
         if any(groups.values()):

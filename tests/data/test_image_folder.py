@@ -164,7 +164,7 @@ PETS: Files = {
 @pytest.mark.parametrize("above", ["", "pets/"])
 def test_folders_of_classes_alone_give_each_class_its_share_of_test(tmp_path, above):
     zipped(tmp_path / "x.zip", {above + name: content for name, content in PETS.items()})
-    made = source(tmp_path, "x.zip", test=0.25)
+    made = source(tmp_path, "x.zip", test=0.2)
     loaded = made.load()
     labels = loaded.train.columns["label"]
     assert labels.classes == ("ant", "cat", "dog")
@@ -175,7 +175,7 @@ def test_folders_of_classes_alone_give_each_class_its_share_of_test(tmp_path, ab
             name = labels.classes[label]
             file = "only" if name == "dog" else int(image[0, 0, 0])
             assert made.where(split, k) == f"{tmp_path / 'x.zip'}: {above}{name}/{file}.png"
-    assert torch.equal(source(tmp_path, "x.zip", test=0.25).load().test.inputs, loaded.test.inputs)
+    assert torch.equal(source(tmp_path, "x.zip", test=0.2).load().test.inputs, loaded.test.inputs)
 
 
 def test_a_folder_of_folders_of_classes_is_read_as_a_zip_of_them(tmp_path):
