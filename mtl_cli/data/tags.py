@@ -1,5 +1,7 @@
 """Cells with several tags in them."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -28,3 +30,18 @@ def spread(column: Column, cells: list[list[str]], missing: float = torch.nan) -
     table[pairs[:, 0], pairs[:, 1]] = 1.0
     table[-1] = missing
     return table[torch.where(column.values == MISSING, len(cells), column.values)], tags
+
+
+def strata(labels: Mapping[str, Column], separators: Mapping[str, str]) -> list[Tensor]:
+    """What a source's own split is stratified over: each column of classes, or which row has which tag.
+
+    separators: as in `Place.tags`. Two rows of the same tags are rare, so their cells would be classes of one row.
+    Shapes: -> (N,) or (N, C) each
+    """
+    return [
+        spread(column, [apart(cell, separators[name]) for cell in column.classes])[0]
+        if name in separators
+        else column.values
+        for name, column in labels.items()
+        if column.classes is not None
+    ]

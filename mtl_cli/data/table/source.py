@@ -17,7 +17,7 @@ from mtl_cli.data.table.encoding import joined, joined_words
 from mtl_cli.data.table.frame import Inputs, empty, frame, has, refuse
 from mtl_cli.data.table.read import read
 from mtl_cli.data.table.rows import Layout
-from mtl_cli.data.tags import apart, spread
+from mtl_cli.data.tags import strata
 from mtl_cli.options import ConfigError, text
 
 SPLITS = ("train", "val", "test")
@@ -95,17 +95,13 @@ class TableSource(Source):
 
     def _divided(self, files: list[_File], labels: dict[str, Column]) -> dict[str, Tensor]:
         """Which rows, counted over all files, are train, val and test."""
-        option, first, tags = self.option, len(files[0].inputs), self.place.tags
+        option, first = self.option, len(files[0].inputs)
         if len(files) == 2:
             return {"train": torch.arange(first), "test": torch.arange(first, first + len(files[1].inputs))}
         if files[0].split is not None:
             return _told(files[0].split, option)
-        strata = [
-            spread(column, [apart(cell, tags[name]) for cell in column.classes])[0] if name in tags else column.values
-            for name, column in labels.items()
-            if column.classes is not None
-        ]
-        stay, go = keep_seen(strata, *carve(strata, first, option.test, self.place.seed, "table/test"))
+        over = strata(labels, self.place.tags)
+        stay, go = keep_seen(over, *carve(over, first, option.test, self.place.seed, "table/test"))
         if len(go) == 0:
             raise ConfigError(
                 f"{option.path} keeps none of its {first} rows for test (test={option.test}, and a class of one row "
