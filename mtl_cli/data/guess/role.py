@@ -14,6 +14,8 @@ CLASSES = 100
 """Words of more values than this look like no classes, unless they are asked for."""
 TAGS = 200
 SEPARATORS = ",;|"
+NO_TAG = frozenset({"none", "no", "nothing", "keine", "aucun", "-"})
+"""Words that say that there is no tag, where they never stand beside one."""
 LONG = 40
 """Characters of a word, on average, from which it is a text."""
 FLOAT32 = 3.4e38
@@ -25,7 +27,8 @@ class Role(NamedTuple):
     """What a column may be.
 
     kind: as a target; None: of no use as one. use: as an input; None: of none. why: what was seen, in words.
-    likely: whether it looks like a target where no cell says so by being empty.
+    likely: whether it looks like a target where no cell says so by being empty. path: whether its cells are paths of
+    images. separator, no_tag: of lists of tags, what stands between two, and the cell that says that there is none.
     """
 
     facts: Facts
@@ -34,6 +37,7 @@ class Role(NamedTuple):
     why: str
     likely: bool = False
     separator: str = ","
+    no_tag: str | None = None
     path: bool = False
 
 
@@ -94,9 +98,11 @@ def _words(facts: Facts) -> Role:
     separator, tags = tags_of(facts)
     if tags:
         most = sorted(tags.items(), key=lambda item: -item[1])
-        told = ", ".join(f"{cut(tag)} {percent(count, facts.there)}" for tag, count in most[:4])
+        no_tag = next((tag for tag in tags if tag.lower() in NO_TAG and facts.counts.get(tag) == tags[tag]), None)
+        told = ", ".join(f"{cut(tag)} {percent(count, facts.there)}" for tag, count in most[:4] if tag != no_tag)
         use: Use | None = "categories" if 2 * distinct <= facts.there else None
-        return Role(facts, "multilabel", use, f"lists of {len(tags):,} tags: {told}", likely=True, separator=separator)
+        why = f"lists of {len(tags) - (no_tag is not None):,} tags: {told}"
+        return Role(facts, "multilabel", use, why, likely=True, separator=separator, no_tag=no_tag)
     each_its_own = _each_its_own(facts, long)
     if each_its_own:
         return Role(facts, None, None, each_its_own)

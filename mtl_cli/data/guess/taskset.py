@@ -145,7 +145,11 @@ def _tasks(guess: TableGuess) -> Iterator[str]:
 
 def _keys(role: Role, kind: Kind) -> dict[str, str]:
     found = {"kind": kind, "target": quoted(role.facts.name)}
-    return found if kind != "multilabel" or role.separator == "," else {**found, "separator": quoted(role.separator)}
+    if kind == "multilabel" and role.separator != ",":
+        found["separator"] = quoted(role.separator)
+    if kind == "multilabel" and role.no_tag is not None:
+        found["none"] = quoted(role.no_tag)
+    return found
 
 
 def _said(role: Role) -> str:

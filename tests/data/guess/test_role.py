@@ -60,6 +60,12 @@ def test_what_stands_for_empty_cells_is_told_and_counted():
     assert (its.codes, its.missing, its.partial) == (("?",), 1, False)  # it may be an answer
 
 
+def test_a_word_that_never_stands_beside_a_tag_may_say_that_there_is_none():
+    assert guessed(["lift, garage", "none", "lift", "garage"] * 5).no_tag == "none"
+    assert guessed(["lift, none", "none", "lift", "garage, lift"] * 5).no_tag is None
+    assert guessed(["lift; garage", "lift", "garage"] * 5).separator == ";"
+
+
 def test_all_different_whole_numbers_are_identifiers_only_where_they_look_it():
     spread = [i * i * 7 for i in range(30)]
     assert guessed(spread, "area").kind == "regression"
