@@ -33,6 +33,7 @@ check: $(READY)  ## format, lint and types
 bench: $(READY)  ## solvers and steps beside TorchJD's, and a step against a plain loop
 	$(BIN)/python -m bench.solvers
 	$(BIN)/python -m bench.balance
+	$(BIN)/python -m bench.parts
 	$(BIN)/python -m bench.step $(ARGS)
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows

@@ -54,7 +54,8 @@ class MultiTaskModel(nn.Module):
         self.part_of = dict(part_of)
         parts = list(dict.fromkeys(part_of.values()))
         own = parts if per_part and len(parts) > 1 else []
-        self.statistics = nn.ModuleDict({slot(part): Statistics(sharing) for part in own})
+        statistics = {slot(part): Statistics(sharing) for part in own}
+        self.statistics = nn.ModuleDict({part: found for part, found in statistics.items() if found.by_name()})
         self._in_training: Callable[[Tensor, Sequence[str], str], dict[str, Features]] = self._features
 
     def forward(self, inputs: Tensor, tasks: Sequence[str], part: str) -> dict[str, Tensor]:

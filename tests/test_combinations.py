@@ -22,6 +22,7 @@ METHODS = [
 RUNS = [
     *(("digits", "hard", methods) for methods in METHODS),
     *(("mnist_fashion", sharing, "weighting=uw aggregation=sum") for sharing in TABLES["sharing"]),
+    *(("mnist_fashion", "hard", f"aggregation={name}") for name in TABLES["aggregation"]),
     *(("digits", "independent", methods) for methods in ("weighting=dwa", "weighting=gradnorm", "aggregation=pcgrad")),
     *(
         pytest.param(task_set, sharing, methods, marks=pytest.mark.slow, id=f"{task_set} {sharing} {methods}")
@@ -73,6 +74,13 @@ def events(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def weights(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's tensors."""
+    from safetensors.torch import load_file
+
+    return load_file(checkpoint / "model.safetensors")
+
+
 def numbers(value: Any) -> list[float]:
     """All numbers in nested dictionaries."""
     return [n for part in value.values() for n in numbers(part)] if isinstance(value, dict) else [value]
@@ -114,6 +122,10 @@ def test_every_method_trains_with_finite_numbers_and_moves_its_weights(
     assert steps[0]["losses"] != steps[2]["losses"]
     assert set(told[-1]["test"]) == tasks
     assert all(math.isfinite(n) for n in numbers(told[-1]["test"]))
+    first, *_, last = (weights(folder) for folder in sorted((run / "checkpoints").glob("step-*")))
+    moved = {name for name in first if not first[name].equal(last[name])}
+    assert {f"heads.task:{task}.layers.weight" for task in tasks} <= moved
+    assert any(name.startswith("sharing.") and name.endswith("stage1.0.weight") for name in moved)
 
 
 @pytest.mark.parametrize("sharing", list(TABLES["sharing"]))

@@ -1,6 +1,6 @@
-"""One backward pass for each task and micro-batch, then the aggregation's update."""
+"""One backward pass for each task and part of a micro-batch, then the aggregation's update."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from mtl_cli.training.faults import Faults, finite
 from mtl_cli.training.gradients import Gradients
 from mtl_cli.training.kit import Kit
 from mtl_cli.training.methods import Wants
-from mtl_cli.training.passes import split
+from mtl_cli.training.passes import Forward, split, stacked
 from mtl_cli.training.penalties import add_gradient
 
 ALL_SHARED = Wants(shared=True, trunk=False, pull_back=False, last_stage=False, pieces=1)
@@ -66,23 +66,37 @@ class Balanced:
     def _gradients(
         self, batches: Sequence[Batch], look: Look, exact: bool, wants: Wants, penalties: dict[str, Tensor] | None
     ) -> Gradients:
-        """Summed over micro-batches and processes, for each independent part; the losses go into `look`."""
+        """Summed over micro-batches and processes, for each independent piece; the losses go into `look`.
+
+        A data set a task makes this about one backward pass through all: each part's graph is gone through for its own
+        tasks, and let go before the next part's forward pass.
+        """
         kit = self._kit
         look.losses_T = torch.zeros_like(look.losses_T)
         gradients = Gradients(kit.parameters, kit.usage, look.tasks, kit.scale, exact, wants, self._last_stage)
         for batch in batches:
             for k, piece in enumerate(split(batch, wants.pieces)):
-                forward = kit.passes.forward(piece, look.tasks, look.counts_T)
-                look.losses_T = look.losses_T + torch.stack(forward.losses).detach()
-                if penalties is not None:
-                    penalty = kit.penalties.of_sharing(forward, look, len(batches) * wants.pieces)
-                    kit.penalties.gradients(penalty, penalties)
-                gradients.add(forward, k)
+                losses: dict[str, Tensor] = {}
+                for forward in self._forwards(piece, look):
+                    losses |= {task: loss.detach() for task, loss in forward.losses.items()}
+                    if penalties is not None:
+                        penalty = kit.penalties.of_sharing(forward, look, len(batches) * wants.pieces)
+                        kit.penalties.gradients(penalty, penalties)
+                    gradients.add(forward, k)
+                    del forward
+                look.losses_T = look.losses_T + stacked(losses, look.tasks, look.losses_T)
+        gradients.settle()
         own = self._filled(gradients.own, [name for task in look.tasks for name in kit.usage.own[task]])
         kit.processes.add_all([look.losses_T, *own, *(penalties or {}).values()])
         for tensor in gradients.rows:
             kit.processes.add(tensor)
         return gradients
+
+    def _forwards(self, piece: Batch, look: Look) -> Iterable[Forward]:
+        passes = self._kit.passes
+        if self._kit.penalties.of_features:
+            return [passes.forward(piece, look.tasks, look.counts_T)]
+        return passes.each(piece, look.tasks, look.counts_T)
 
     def _show(self, batches: Sequence[Batch], look: Look, wants: Wants, gradients: Gradients) -> None:
         """Lets the look hold what the methods want to see."""

@@ -25,10 +25,11 @@ def in_words(engine: Engine, option: Option, accumulate: int) -> str:
     late = weighting.reads_losses and accumulate > 1
     exact = late or any(needs.at == "shared" for needs in asked)
     words = ["1 backward pass a step"]
+    own = ", through its own part" if len(set(engine.model.part_of.values())) > 1 else ""
     if exact:
-        words = [f"{tasks} backward passes a step, one a task"]
+        words = [f"{tasks} backward passes a step, one a task{own}"]
     elif asked:
-        words = [f"{tasks} short backward passes a step, one a task, then 1 through all"]
+        words = [f"{tasks} short backward passes a step, one a task{own}, then 1 through all"]
     if isinstance(option, RenewedOption) and option.every > 1 and engine.balanced:
         words[0] = f"1 backward pass a step; every {option.every} steps {words[0].replace(' a step', '')}"
     if isinstance(option, Sum) and option.probe_every is not None and engine.balanced:

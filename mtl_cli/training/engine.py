@@ -23,7 +23,7 @@ from mtl_cli.training.faults import Faults
 from mtl_cli.training.graph import Usage, traceless
 from mtl_cli.training.kit import Kit
 from mtl_cli.training.methods import Methods
-from mtl_cli.training.passes import Passes, split
+from mtl_cli.training.passes import Passes, split, stacked
 from mtl_cli.training.penalties import Penalties
 from mtl_cli.training.plain import Plain
 from mtl_cli.training.processes import Processes
@@ -120,7 +120,7 @@ class Engine:
                 forward = self._kit.passes.forward(batch, look.tasks, look.counts_T)
                 reached = self._kit.reached(look.tasks)
                 parameters = [p for name, p in self._kit.parameters.items() if name in reached]
-                torch.autograd.grad(torch.stack(forward.losses).sum(), parameters, allow_unused=True)
+                torch.autograd.grad(torch.stack(list(forward.losses.values())).sum(), parameters, allow_unused=True)
 
     def _attempt(self, batches: Sequence[Batch], look: Look, heldout: Batch | None) -> Faults | None:
         """Puts the step's gradients on the parameters; or says what is not finite, with all as it was before."""
@@ -184,7 +184,8 @@ class Engine:
             torch.manual_seed(seed)
             for batch in batches:
                 for piece in split(batch, pieces):
-                    losses_T = losses_T + torch.stack(passes.forward(piece, look.tasks, look.counts_T).losses)
+                    forward = passes.forward(piece, look.tasks, look.counts_T)
+                    losses_T = losses_T + stacked(forward.losses, look.tasks, losses_T)
         return self._kit.processes.add(losses_T)
 
     def _look_aside(self, batch: Batch, step: int) -> Look | None:

@@ -30,7 +30,11 @@ class Faults(NamedTuple):
 def largest(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     """The largest absolute number in all of them; 0 without any. Shape: ()"""
     held = [tensor for tensor in tensors if tensor.numel()]
-    return nn.utils.get_total_norm(held, norm_type=torch.inf).to(like) if held else like.new_zeros(())
+    if not held:
+        return like.new_zeros(())
+    if like.device.type == "cpu":  # on which torch's norm takes twelve times as long
+        return torch.stack([end.to(like) for tensor in held for end in tensor.aminmax()]).abs().max()
+    return nn.utils.get_total_norm(held, norm_type=torch.inf).to(like)
 
 
 def found(tasks: Sequence[str], losses_T: Tensor, sizes_T: Tensor) -> Faults | None:

@@ -45,7 +45,8 @@ class Gradients:
         self.exact = exact
         self.columns = columns_of(parameters, usage.shared)
         width = self.columns[-1].stop if exact and self.columns else 0
-        self.rows = [self._like.new_zeros(len(self._active), width) for _ in range(wants.pieces)]
+        self.rows = [self._like.new_empty(len(self._active), width) for _ in range(wants.pieces)]
+        self._begun: list[set[int]] = [set() for _ in self.rows]
         self.own: dict[str, Tensor] = {}
         self._forwards: list[Forward] = []
         self._trunks: list[list[Tensor]] = [[] for _ in active]
@@ -55,11 +56,18 @@ class Gradients:
         """One pass more; its graph is kept only where it is gone through again."""
         if self._kept:
             self._forwards.append(forward)
-        for t, loss in enumerate(forward.losses):
-            if loss.grad_fn is None:
-                continue
-            last = not self._kept and t == len(forward.losses) - 1
-            self._add_task(t, forward, self.rows[piece], keep=not last)
+        tasks = [task for task in self._active if task in forward.losses and forward.losses[task].requires_grad]
+        for task in tasks:
+            self._add_task(task, forward, piece, keep=self._kept or task != tasks[-1])
+        for t, task in enumerate(self._active):
+            if self._trunk and task not in tasks:
+                self._keep_trunk(t, forward, [None for features in forward.features if task in features])
+
+    def settle(self) -> None:
+        """After the last pass: the row of a task that none of them had is zero."""
+        for rows_TP, begun in zip(self.rows, self._begun, strict=True):
+            for t in set(range(len(self._active))) - begun:
+                rows_TP[t].zero_()
 
     def faults(self, losses_T: Tensor) -> Faults | None:
         """Whose loss or gradients are not finite."""
@@ -110,8 +118,9 @@ class Gradients:
         """Weights (T,) to a direction (P,) by one more backward pass over the kept graphs."""
 
         def combined(scaled_T: Tensor) -> Tensor:
-            total = torch.stack([(torch.stack(f.losses) * scaled_T).sum() for f in self._forwards]).sum()
-            return self._over_shared([self._scale.up(total)], None, add)
+            factors = dict(zip(self._active, scaled_T.unbind(), strict=True))
+            roots = [loss * factors[t] for f in self._forwards for t, loss in f.losses.items() if loss.requires_grad]
+            return self._over_shared([self._scale.up(root) for root in roots], None, add)
 
         return combined
 
@@ -119,8 +128,8 @@ class Gradients:
         self, roots: Sequence[Tensor], given: Sequence[Tensor] | None, add: Callable[[Tensor], Tensor]
     ) -> Tensor:
         shared = [self._parameters[name] for name in self._usage.shared]
-        if not shared:
-            return self._like.new_zeros(0)
+        if not shared or not roots:
+            return add(self._like.new_zeros(sum(parameter.numel() for parameter in shared)))
         parts = torch.autograd.grad(
             roots, shared, given, allow_unused=True, materialize_grads=True, retain_graph=self._kept
         )
@@ -133,8 +142,8 @@ class Gradients:
                 assert trunk is not None
                 yield trunk
 
-    def _add_task(self, t: int, forward: Forward, rows_TP: Tensor, keep: bool) -> None:
-        task = self._active[t]
+    def _add_task(self, task: str, forward: Forward, piece: int, keep: bool) -> None:
+        t = self._active.index(task)
         own = self._usage.own[task]
         reached = self._usage.of[task]
         places = [c for c in self.columns if c.name in reached] if self.exact else []
@@ -142,16 +151,29 @@ class Gradients:
         trunks = [f[task].trunk for f in forward.features if task in f] if self._trunk else []
         inputs = [self._parameters[name] for name in (*(c.name for c in places), *own, *last)]
         tensors = [*inputs, *(trunk for trunk in trunks if trunk is not None)]
-        scaled = self._scale.up(forward.losses[t])
+        scaled = self._scale.up(forward.losses[task])
         given = torch.autograd.grad(scaled, tensors, retain_graph=keep, allow_unused=True)
         parts = [None if part is None else self._scale.down(part.to(self._like.dtype)) for part in given]
-        for column, part in zip(places, parts, strict=False):
-            if part is not None:
-                rows_TP[t, column.start : column.stop].add_(part.flatten())
+        if self.exact:
+            self._add_row(t, piece, places, parts[: len(places)])
         accumulate(self.own, own, parts[len(places) :])
         accumulate(self._last_rows[t], last, parts[len(places) + len(own) :])
         if self._trunk:
             self._keep_trunk(t, forward, parts[len(inputs) :])
+
+    def _add_row(self, t: int, piece: int, places: Sequence[Column], parts: Sequence[Tensor | None]) -> None:
+        """A row's first gradient is written, in one go where it is whole; more are added."""
+        row_P, found = self.rows[piece][t], [part for part in parts if part is not None]
+        whole = len(found) == len(self.columns) > 0
+        if t not in self._begun[piece]:
+            self._begun[piece].add(t)
+            if whole:
+                torch.cat([part.flatten() for part in found], out=row_P)
+                return
+            row_P.zero_()
+        for column, part in zip(places, parts, strict=True):
+            if part is not None:
+                row_P[column.start : column.stop].add_(part.flatten())
 
     def _keep_trunk(self, t: int, forward: Forward, parts: Sequence[Tensor | None]) -> None:
         task, given = self._active[t], list(parts)

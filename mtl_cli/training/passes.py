@@ -1,6 +1,6 @@
 """Forward passes: a batch to its tasks' losses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,10 +15,10 @@ from mtl_cli.tasks.base import Task
 class Forward(NamedTuple):
     """One batch's share of each active task's mean loss, and the features of each part.
 
-    losses: in the order of the active tasks; their sum over passes and processes is the mean loss.
+    losses: of the tasks that the batch has, by name; their sum over passes and processes is the mean loss.
     """
 
-    losses: list[Tensor]
+    losses: dict[str, Tensor]
     features: list[dict[str, Features]]
 
 
@@ -49,7 +49,6 @@ class Passes:
         """Each active task's loss over this batch, divided by its count in all of them."""
         losses: dict[str, Tensor] = {}
         features: list[dict[str, Features]] = []
-        counts = dict(zip(active, counts_T.unbind(), strict=True))
         for part in batch.parts:
             tasks = _present(part, active)
             if not tasks:
@@ -59,8 +58,20 @@ class Passes:
             features.append(run.features)
             for task in tasks:
                 output = run.outputs[task].to(counts_T.dtype)
-                losses[task] = self._tasks[task].loss_sum(output, part.targets[task]) / counts[task]
-        return Forward([losses[task] if task in losses else counts_T.new_zeros(()) for task in active], features)
+                losses[task] = self._tasks[task].loss_sum(output, part.targets[task]) / counts_T[active.index(task)]
+        return Forward(losses, features)
+
+    def each(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Iterator[Forward]:
+        """The same part by part: whoever lets go of one before the next has no more than one part's graph at a time."""
+        for part in batch.parts:
+            if _present(part, active):
+                yield self.forward(Batch([part]), active, counts_T)
+
+
+def stacked(losses: Mapping[str, Tensor], active: Sequence[str], like: Tensor) -> Tensor:
+    """Losses in the order of the active tasks, 0 for one that is not there. Shapes: (T,)"""
+    none = like.new_zeros(())
+    return torch.stack([losses.get(task, none) for task in active])
 
 
 def split(batch: Batch, pieces: int) -> list[Batch]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.regularizers.base import Regularizer
+from mtl_cli.sharing.base import Sharing
 from mtl_cli.training.gradients import accumulate
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.passes import Forward
@@ -31,6 +32,8 @@ class Penalties:
         self._scale = scale
         self._processes = processes
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.of_features = type(model.sharing).penalty is not Sharing.penalty
+        """Whether the sharing has a penalty, which sees the features of all parts of a batch at once."""
 
     def of_sharing(self, forward: Forward, look: Look, passes: int) -> Tensor | None:
         """This pass's share of the sharing's penalty, which is the mean over passes and processes. Shape: ()"""

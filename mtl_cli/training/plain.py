@@ -9,7 +9,7 @@ from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
 from mtl_cli.training.faults import Faults, finite, found
 from mtl_cli.training.kit import Kit
-from mtl_cli.training.passes import Forward
+from mtl_cli.training.passes import Forward, stacked
 
 
 class Plain:
@@ -39,7 +39,7 @@ class Plain:
             look.c_T = kit.methods.coefficients(torch.ones_like(look.losses_T), look)
         for batch in batches:
             forward = kit.passes.forward(batch, look.tasks, look.counts_T)
-            look.losses_T = look.losses_T + torch.stack(forward.losses).detach()
+            look.losses_T = look.losses_T + stacked(forward.losses, look.tasks, look.losses_T).detach()
             if reads:
                 kit.processes.add(look.losses_T)
                 if (faults := found(look.tasks, look.losses_T, look.losses_T)) is not None:
@@ -55,7 +55,7 @@ class Plain:
 
     def _once(self, forward: Forward, look: Look, penalty: Tensor | None) -> None:
         """Every parameter gets c_t w_t of each loss."""
-        torch.autograd.backward(*self._roots(forward, look.factors, penalty))
+        torch.autograd.backward(*self._roots(forward, look, look.factors, penalty))
 
     def _twice(self, forward: Forward, look: Look, penalty: Tensor | None) -> None:
         """A task's own parameters get c_t of its loss, all others c_t w_t of each."""
@@ -63,11 +63,14 @@ class Plain:
         names = {name for task in look.tasks for name in kit.usage.own[task]}
         own = [kit.parameters[name] for name in names]
         others = [p for name, p in kit.parameters.items() if name not in names and p.requires_grad]
-        torch.autograd.backward(*self._roots(forward, look.c_T, penalty), inputs=own, retain_graph=True)
-        torch.autograd.backward(*self._roots(forward, look.factors, penalty), inputs=others)
+        torch.autograd.backward(*self._roots(forward, look, look.c_T, penalty), inputs=own, retain_graph=True)
+        torch.autograd.backward(*self._roots(forward, look, look.factors, penalty), inputs=others)
 
-    def _roots(self, forward: Forward, factors_T: Tensor, penalty: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-        roots = [(loss, c) for loss, c in zip(forward.losses, factors_T.unbind(), strict=True) if loss.requires_grad]
+    def _roots(
+        self, forward: Forward, look: Look, factors_T: Tensor, penalty: Tensor | None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        factors = dict(zip(look.tasks, factors_T.unbind(), strict=True))
+        roots = [(loss, factors[task]) for task, loss in forward.losses.items() if loss.requires_grad]
         roots += [(penalty, torch.ones_like(penalty))] if penalty is not None else []
         return [root for root, _ in roots], [self._kit.scale.up(c.to(root)) for root, c in roots]
 
