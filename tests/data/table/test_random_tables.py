@@ -134,8 +134,13 @@ def once(data: st.DataObject, folder: Path, capsys: pytest.CaptureFixture[str]) 
     kind = data.draw(st.sampled_from(TARGETS.get(kinds[-1], ["classification"])))
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "conf/task").mkdir(parents=True)
+    options: dict[str, Any] = {"rare": data.draw(st.integers(1, 3)), "codes": {names[0]: ["1", "a", 5]}}
+    if data.draw(st.booleans()):
+        options["test_path"] = str(folder / f"test{suffix}")
+        written(folder / f"test{suffix}", names, rows[len(rows) // 2 :])
+        rows = rows[: len(rows) // 2]
     written(folder / f"table{suffix}", names, rows)
-    yaml = task_set(folder / f"table{suffix}", names, kinds, kind, rare=data.draw(st.integers(1, 3)))
+    yaml = task_set(folder / f"table{suffix}", names, kinds, kind, **options)
     (folder / "conf/task/mine.yaml").write_text(yaml, encoding="utf-8")
     promise(folder, capsys)
 
@@ -150,7 +155,7 @@ def test_any_table_trains_a_step_or_gives_one_line(tmp_path, capsys, data):
 
 
 @pytest.mark.slow
-@settings(max_examples=600, suppress_health_check=QUIET)
+@settings(max_examples=300, suppress_health_check=QUIET)
 @given(st.data())
 def test_many_tables_train_a_step_or_give_one_line(tmp_path, capsys, data):
     once(data, tmp_path / "any", capsys)

@@ -57,6 +57,14 @@ def test_a_file_of_its_own_is_test_and_shares_the_words(tmp_path):
     assert its.where("train", 1) == "t.csv, row 2"
 
 
+def test_words_of_two_files_stand_in_one_order(tmp_path):
+    put(tmp_path, "t.csv", "n,y\n1,b\n2,d\n")
+    put(tmp_path, "u.csv", "n,y\n1,c\n2,a\n")
+    loaded = source(tmp_path, {"y": "classes"}, numbers=["n"], test_path="u.csv").load()
+    assert loaded.train.columns["y"].classes == ("a", "b", "c", "d")
+    assert (loaded.train.columns["y"].values.tolist(), loaded.test.columns["y"].values.tolist()) == ([1, 3], [2, 0])
+
+
 def test_a_share_is_kept_for_test_alike_in_every_class(tmp_path):
     put(tmp_path, "t.csv", "n,y\n" + "".join(f"{i},{'ab'[i % 4 == 0]}\n" for i in range(80)))
     its = source(tmp_path, {"y": "classes"}, numbers=["n"], test=0.25)
