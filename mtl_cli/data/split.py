@@ -124,6 +124,7 @@ def _whole(target: Tensor) -> Tensor:
 def _rarest(tags: Tensor) -> Tensor:
     """Each sample's tag that the fewest have; C without any, MISSING without a label. Shapes: (N, C) -> (N,) int64"""
     there = tags == 1
-    sizes = torch.where(there, there.sum(0), len(tags) + 1)
-    rarest = torch.where(there.any(1), sizes.argmin(1), tags.shape[1])
+    rarest = torch.full((len(tags),), tags.shape[1])
+    for c in there.sum(0).argsort(descending=True, stable=True).tolist():
+        rarest[there[:, c]] = c
     return torch.where(tags.isnan().any(1), MISSING, rarest)

@@ -33,7 +33,7 @@ class MultilabelTask(Task):
         if column.classes is None:
             raise ConfigError(f"{key} should be text, tags with {text(option.separator)} between them. Found numbers")
         cells = [_tags(name, option, cell) for cell in column.classes]
-        target, classes = spread(column, cells, 0.0 if option.none == "" else torch.nan)
+        target, classes = spread(key, column, cells, 0.0 if option.none == "" else torch.nan)
         if len(classes) == 1:
             raise ConfigError(f"{key} should have two tags or more. Found only {classes[0]}")
         return target, classes
