@@ -39,7 +39,7 @@ def parts_of(config: Config) -> dict[str, str]:
     return {name: task.part or next(iter(config.data.parts)) for name, task in config.tasks.items()}
 
 
-def source_of(config: Config, part: str) -> Source:
+def source_of(config: Config, part: str, thorough: bool = False) -> Source:
     """The source of a part, told which columns its tasks read. Raises: ConfigError: no task reads the part."""
     names = [name for name, its in parts_of(config).items() if its == part]
     if not names:
@@ -58,7 +58,8 @@ def source_of(config: Config, part: str) -> Source:
             whole.add(column)
     tags = {column: separator for column, separator in tags.items() if column not in whole}
     wanted, folder = config.data.parts[part], cache_folder(config.cache_dir)
-    place = Place(Path(config.data_dir).expanduser(), folder, config.data.seed, config.data.download, labels, tags)
+    home, options = Path(config.data_dir).expanduser(), config.data
+    place = Place(home, folder, options.seed, options.download, labels, tags, thorough)
     source: Source = SOURCES.target(wanted)(wanted, place)
     return source
 

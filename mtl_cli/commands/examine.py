@@ -41,7 +41,7 @@ def examine(config: Config) -> tuple[list[Examined], list[Finding]]:
     Raises: ConfigError: what is wrong is the configuration, not the data.
     """
     heldout = wants_heldout(config)
-    sources = {part: source_of(config, part) for part in config.data.parts}
+    sources = {part: source_of(config, part, thorough=True) for part in config.data.parts}
     examined = [_part(config, part, source, heldout) for part, source in sources.items()]
     return examined, _together(config, examined)
 

@@ -1,6 +1,7 @@
 """Many images of an archive: decoded at once into one tensor, or left in their files."""
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from mtl_cli.data.archive import Archive
 from mtl_cli.data.images import BROKEN, Decoding, Pixels, pixels
-from mtl_cli.options import ConfigError
+from mtl_cli.options import ConfigError, DataError
 
 CHUNK = 256
 TINY = 8192
@@ -43,7 +44,8 @@ class Album:
         try:
             found = pixels(BytesIO(self.content.read(self.names[i])), self.how)
         except BROKEN as error:
-            raise ConfigError(f"{self.said[i]} cannot be read as an image ({' '.join(str(error).split())})") from None
+            reason = re.sub(r" <_io\.\w+ object at \w+>", "", " ".join(str(error).split()))
+            raise ConfigError(f"{self.said[i]} cannot be read as an image ({reason})") from None
         if shape is not None and found.shape != shape:
             raise ConfigError(
                 f"images should be of one size, or have size= set to bring them to one. Found {self.said[i]} of "
@@ -55,13 +57,34 @@ class Album:
         """Of one, (C, H, W). Raises: ConfigError: the first one is broken."""
         return self.decode(0).shape
 
-    def decode_all(self) -> Tensor:
+    def decode_all(self, thorough: bool = False) -> Tensor:
         """All of them, by threads.
 
         Shapes: -> (N, C, H, W) uint8
-        Raises: ConfigError: one is broken or, without a size, of another size than the first.
+        Raises: ConfigError: one is broken or, without a size, of another size than the first; DataError, with all
+            that are, where it is to be `thorough`.
         """
-        shape = self.shape()
+        try:
+            return self._decode_all(self.shape())
+        except ConfigError:
+            if not thorough:
+                raise
+            faults = self.faults()
+        many = f"{len(faults):,} of {len(self):,} images cannot be read, or are of another size than the others"
+        raise DataError(faults[0], many, faults, len(faults))
+
+    def faults(self) -> list[str]:
+        """What is wrong with each that is broken or, without a size, of another size than the first good one."""
+        said: list[str] = []
+        shape: tuple[int, ...] | None = None
+        for i in range(len(self)):
+            try:
+                shape = self.decode(i, shape).shape
+            except ConfigError as error:
+                said.append(str(error))
+        return said
+
+    def _decode_all(self, shape: tuple[int, ...]) -> Tensor:
         out = np.empty((len(self), *shape), dtype=np.uint8)
 
         def fill(start: int) -> None:

@@ -112,6 +112,7 @@ class Place(NamedTuple):
 
     labels: the columns that tasks read, and what for; a source whose columns are always the same need not look.
     tags: what stands between two tags, by column of those whose cells hold several.
+    thorough: whether all that cannot be read is to be told, which may take long, and not the first alone.
     """
 
     data_dir: Path
@@ -120,6 +121,7 @@ class Place(NamedTuple):
     download: bool
     labels: Mapping[str, Reads]
     tags: Mapping[str, str] = MappingProxyType({})
+    thorough: bool = False
 
 
 class Source(ABC):

@@ -24,7 +24,7 @@ def gathered(album: Album, source: str, place: Place) -> Gathered:
     """All of them, decoded, from the cache where they were before. Raises: ConfigError: one is broken."""
 
     def build() -> tuple[Samples, Samples]:
-        images = album.decode_all()
+        images = album.decode_all(place.thorough)
         return Samples(images, {}), Samples(images[:0], {})
 
     names = hashlib.sha256("\n".join(album.names).encode(errors="surrogateescape")).hexdigest()

@@ -94,6 +94,18 @@ def test_a_source_that_refuses_is_a_finding_and_the_other_parts_are_looked_at(he
     assert "part small: 1,797 images of 8x8, grey" in out
 
 
+def test_every_image_that_cannot_be_read_is_named(here: Path, capsys: Capture) -> None:
+    for name in ("train/cat/0.png", "train/dog/3.png", "test/dog/1.png"):
+        (here / "data" / "pets" / name).write_bytes(b"\x89PNG but not really")
+    Image.new("RGB", (5, 6)).save(here / "data/pets/test/cat/0.png")
+    code, out, err = look(capsys)
+    assert (code, err) == (1, "mtl: pets: 1 error, 0 warnings\n")
+    assert "4 of 16 images cannot be read, or are of another size than the others" in " ".join(out.split())
+    for name in ("train/cat/0.png", "train/dog/3.png", "test/dog/1.png"):
+        assert f"{name} cannot be read as an image" in " ".join(out.split())
+    assert "test/cat/0.png of 5x6 beside" in " ".join(out.split())
+
+
 PEOPLE = """\
 # @package _global_
 # People.
