@@ -4,25 +4,23 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
-from mtl_cli.data.base import MISSING, Column, Frame, Loaded, Place, Samples, Source, labelled
+from mtl_cli.data.base import Column, Frame, Loaded, Place, Samples, Source, labelled
 from mtl_cli.data.cache import file_digest
 from mtl_cli.data.options import TableFile
 from mtl_cli.data.split import carve, keep_seen, take
-from mtl_cli.data.table.cells import numbers, ordered, words
-from mtl_cli.data.table.encoding import joined, joined_words
+from mtl_cli.data.table.cells import words
+from mtl_cli.data.table.encoding import joined
 from mtl_cli.data.table.frame import Inputs, empty, frame, has, refuse
+from mtl_cli.data.table.labels import joined_labels, label
 from mtl_cli.data.table.read import read
 from mtl_cli.data.table.rows import Layout
 from mtl_cli.data.tags import strata
 from mtl_cli.options import ConfigError, text
 
 SPLITS = ("train", "val", "test")
-LARGEST = torch.finfo(torch.float32).max
-"""Labels are float32."""
 
 
 class _File(NamedTuple):
@@ -55,7 +53,7 @@ class TableSource(Source):
         }
         files = [self._read(path, name) for name, path in paths.items()]
         self._files = [(file.name, len(file.inputs)) for file in files]
-        labels = {name: _joined([file.labels[name] for file in files]) for name in self.place.labels}
+        labels = {name: joined_labels([file.labels[name] for file in files]) for name in self.place.labels}
         everything = Samples(joined([file.inputs for file in files]), labels)
         self._index = self._divided(files, labels)
         parts = {split: take(everything, index) for split, index in self._index.items()}
@@ -78,20 +76,9 @@ class TableSource(Source):
         has(table, [] if option.split is None else [option.split], name)
         rows, wrong = frame(table, inputs, option)
         refuse(wrong, name)
-        labels = {column: self._label(table, column, name) for column in self.place.labels}
+        labels = {column: label(table, column, reads, option, name) for column, reads in self.place.labels.items()}
         split = None if option.split is None else words(table.column(option.split), empty(option, option.split))
         return _File(name, rows, labels, split)
-
-    def _label(self, table: pa.Table, column: str, name: str) -> Column:
-        cells, nothing = table.column(column), empty(self.option, column)
-        if self.place.labels[column] == "classes":
-            return words(cells, nothing)
-        found = numbers(cells, nothing)
-        large = (found.values.abs() > LARGEST).nonzero()[:, 0].tolist()
-        said = {i: f"{float(found.values[i]):g} is beyond what a float32 holds, as labels are" for i in large}
-        wrong = said | found.wrong
-        refuse({column: wrong} if wrong else {}, name, "let its task be of another kind")
-        return Column(found.values, None)
 
     def _divided(self, files: list[_File], labels: dict[str, Column]) -> dict[str, Tensor]:
         """Which rows, counted over all files, are train, val and test."""
@@ -144,13 +131,3 @@ def _told(column: Column, option: TableFile) -> dict[str, Tensor]:
         if name not in names:
             raise ConfigError(f"{option.path}, column {option.split}: no row is {name}: there should be some")
     return {name: (column.values == names.index(name)).nonzero()[:, 0] for name in SPLITS if name in names}
-
-
-def _joined(columns: list[Column]) -> Column:
-    """A label column of all files, one after the other, its words in their order."""
-    if columns[0].classes is None:
-        return Column(torch.cat([column.values for column in columns]), None)
-    whole = joined_words(columns)
-    classes = ordered(set(whole.classes or ()))
-    table = torch.tensor([*(classes.index(word) for word in whole.classes or ()), MISSING])
-    return Column(table[torch.where(whole.values == MISSING, len(table) - 1, whole.values)], classes)

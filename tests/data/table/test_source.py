@@ -84,6 +84,16 @@ def test_a_class_of_one_row_stays_in_train(tmp_path):
     assert len(loaded.train.inputs) + len(loaded.test.inputs) == 40
 
 
+def test_labels_whose_differences_float32_would_lose_are_refused(tmp_path):
+    put(tmp_path, "t.csv", "n,y\n" + "".join(f"1,{1_600_000_000 + i}\n" for i in range(100)))
+    assert "t.csv, column y: labels of 1.6e+09 +- 28.8661 are too far" in refused(
+        tmp_path, {"y": "numbers"}, numbers=["n"]
+    )
+    for step in (0, 100_000):  # all alike, or far apart
+        put(tmp_path, "t.csv", "n,y\n" + "".join(f"1,{1_600_000_000 + step * i}\n" for i in range(100)))
+        source(tmp_path, {"y": "numbers"}, numbers=["n"]).load()
+
+
 def test_only_named_columns_are_looked_at(tmp_path):
     put(tmp_path, "t.csv", "n,odd,y\n" + "1,x,0\n2,inf,1\n" * 4)
     assert source(tmp_path, {"y": "classes"}, numbers=["n"]).load().train.inputs.names == ("n",)
