@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 
 from mtl_cli.data.cache import file_digest
+from mtl_cli.data.suffixes import SUFFIXES
 from mtl_cli.options import ConfigError
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
 class Archive(ABC):

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from mtl_cli.data.archive import SUFFIXES
 from mtl_cli.data.images import BROKEN, Decoding, decoding, pixels
 from mtl_cli.data.items import Fault, Items
 from mtl_cli.data.options import ImageFiles
+from mtl_cli.data.suffixes import SUFFIXES
 from mtl_cli.options import ConfigError, Option
 
 WHITE = 255.0

@@ -195,6 +195,13 @@ def test_a_folder_of_classes_becomes_a_task_set_that_trains(here: Path, capsys: 
     assert main(["train", "--config-dir", "conf", "task=mine", *SMALL, "run_dir=run"]) == 0, capsys.readouterr().err
 
 
+def test_folders_of_classes_alone_become_a_task_set_that_trains(here: Path, capsys: Capture) -> None:
+    photographs(here, "all/a", "all/b", "all/c")
+    assert main(["init", "all", "--out", "conf/task/all.yaml"]) == 0
+    assert "# all: 18 images, of which a share is kept for test.\n" in (here / "conf/task/all.yaml").read_text()
+    assert main(["train", "--config-dir", "conf", "task=all", *SMALL, "run_dir=run"]) == 0, capsys.readouterr().err
+
+
 def test_grey_images_of_one_size_are_left_as_they_are(here: Path) -> None:
     photographs(here, "d/train/a", "d/train/b", "d/train/c", "d/test/a", mode="L")
     assert main(["init", "d"]) == 0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from mtl_cli.data.guess.role import IMAGES
+from mtl_cli.data.suffixes import SUFFIXES
 from mtl_cli.options import ConfigError
 
 LOOKED_AT = 200
@@ -63,7 +63,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         return {}
     found = {
-        its.name: sorted(f for f in its.rglob("*") if IMAGES.fullmatch(f.name) and not f.name.startswith("."))
+        its.name: sorted(f for f in its.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
         for its in sorted(folder.iterdir())
         if its.is_dir()
     }

@@ -1,9 +1,11 @@
 """What a column may be: a target of some kind, an input, or neither, and why."""
 
 import re
+from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from mtl_cli.data.guess.column import Facts
+from mtl_cli.data.suffixes import SUFFIXES
 
 Kind = Literal["binary", "classification", "multilabel", "regression"]
 Use = Literal["numbers", "categories", "dates"]
@@ -20,7 +22,6 @@ LONG = 40
 """Characters of a word, on average, from which it is a text."""
 FLOAT32 = 3.4e38
 IDENTIFIER = re.compile(r"(.*[_\W])?(id|uuid|guid|key|index|idx|nr|no|number)|.*Id|ID|Unnamed: \d+|", re.ASCII)
-IMAGES = re.compile(r".+\.(jpe?g|png|webp|bmp|gif|tiff?|ppm|pgm)", re.IGNORECASE)
 
 
 class Role(NamedTuple):
@@ -93,7 +94,7 @@ def _numbers(facts: Facts) -> Role:
 def _words(facts: Facts) -> Role:
     distinct = len(facts.counts)
     long = sum(len(word) * count for word, count in facts.counts.items()) / facts.there > LONG
-    if all(IMAGES.fullmatch(word) for word in facts.counts):
+    if all(PurePath(word).suffix.lower() in SUFFIXES for word in facts.counts):
         return Role(facts, None, None, f"paths of images, as {cut(next(iter(facts.counts)))}", path=True)
     separator, tags = tags_of(facts)
     if tags:
