@@ -1,6 +1,6 @@
 """From sources to splits: each part read, its targets made, val carved, tables encoded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -44,6 +44,16 @@ def source_of(config: Config, part: str, thorough: bool = False) -> Source:
     names = [name for name, its in parts_of(config).items() if its == part]
     if not names:
         raise ConfigError(f"data.parts.{part} has no task: give it one, or leave it out (~data.parts.{part})")
+    labels, tags = _columns(config, names)
+    wanted, folder = config.data.parts[part], cache_folder(config.cache_dir)
+    home, options = Path(config.data_dir).expanduser(), config.data
+    place = Place(home, folder, options.seed, options.download, labels, tags, thorough)
+    source: Source = SOURCES.target(wanted)(wanted, place)
+    return source
+
+
+def _columns(config: Config, names: Iterable[str]) -> tuple[dict[str, Reads], dict[str, str]]:
+    """What tasks take the columns for that they read, and the separators of those that are read as tags alone."""
     labels: dict[str, Reads] = {}
     tags: dict[str, str] = {}
     whole: set[str] = set()
@@ -56,12 +66,7 @@ def source_of(config: Config, part: str, thorough: bool = False) -> Source:
             tags[column] = option.separator
         else:
             whole.add(column)
-    tags = {column: separator for column, separator in tags.items() if column not in whole}
-    wanted, folder = config.data.parts[part], cache_folder(config.cache_dir)
-    home, options = Path(config.data_dir).expanduser(), config.data
-    place = Place(home, folder, options.seed, options.download, labels, tags, thorough)
-    source: Source = SOURCES.target(wanted)(wanted, place)
-    return source
+    return labels, {column: separator for column, separator in tags.items() if column not in whole}
 
 
 def targeted(config: Config, part: str, source: Source, loaded: Loaded) -> tuple[RawSplit, dict[str, tuple[str, ...]]]:
