@@ -105,6 +105,17 @@ def test_bad_images_are_named_and_stop_no_other(run: Path, photos: Path, capsys:
     assert count == "mtl: 2 of 7 images could not be read"
 
 
+def test_a_table_may_name_the_images(run: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "list.csv").write_text("id,path\n1,b/10.png\n2,a.PNG\n3,none.png\n")
+    assert predict(run, f"input={photos}/list.csv") == 1
+    out, err = capsys.readouterr()
+    assert [line.partition(",")[0] for line in out.splitlines()] == ["path", "photos/b/10.png", "photos/a.PNG"]
+    assert err.startswith("mtl: photos/none.png cannot be read as an image (")
+    (photos / "list.csv").write_text("id,file\n1,b/10.png\n")
+    assert predict(run, f"input={photos}/list.csv") == 2
+    assert capsys.readouterr() == ("", "mtl: photos/list.csv has no column 'path': choose from file, id\n")
+
+
 def test_a_bad_image_ends_it_where_that_is_asked_for(
     run: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,6 +246,17 @@ def test_broken_json_is_a_bad_row(
     assert [row["row"] for row in found] == [1, 4, 6]
 
 
+def test_what_other_columns_hold_is_no_fault(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"age": 1, "wage": 2.5, "job title": "nurse", "born": None}
+    piped(monkeypatch, "\n".join([json.dumps({**row, "more": {"a": [1]}}), json.dumps(row)]).encode())
+    expected = answered(home, capsys, "input=-")
+    assert len(expected) == 2
+    Path("new.csv").write_bytes(b"more,age,wage,job title,born\ncaf\xe9,1,2.5,nurse,\nx,1,2.5,nurse,\n")
+    assert answered(home, capsys, "input=new.csv") == expected
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -280,6 +293,19 @@ def test_a_table_that_is_damaged_halfway_leaves_no_file(home: Path, capsys: pyte
     assert predict(home, "input=new.csv.gz", "output=answers.csv") == 2
     assert capsys.readouterr().err.startswith("mtl: new.csv.gz is damaged, or no text file")
     assert [path.name for path in Path().iterdir()] == ["new.csv.gz"]
+
+
+def test_what_is_ended_by_a_signal_leaves_no_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = given.encode
+
+    def ended(*args: Any) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return encode(*args)
+
+    monkeypatch.setattr(given, "encode", ended)
+    Path("new.csv").write_text(written(list(cells(9))), encoding="utf-8")
+    assert predict(home, "input=new.csv", "output=answers.csv") == 143
+    assert [path.name for path in Path().iterdir()] == ["new.csv"]
 
 
 class Endless(io.RawIOBase):

@@ -24,6 +24,7 @@ from mtl_cli.shipping.rows import Writer, rows
 from mtl_cli.shipping.shipped import Shipped
 from mtl_cli.tasks.base import Task
 from mtl_cli.training.options import DEVICES
+from mtl_cli.training.stop import Stop
 
 
 def run(config: Config, asked: Prediction, given: Path, session: Session) -> None:  # noqa: ARG001  # every command's
@@ -39,7 +40,7 @@ def run(config: Config, asked: Prediction, given: Path, session: Session) -> Non
     shipped = Shipped(model, restored.tasks, preparations, shape).eval().to(device)
     what, batches = _batches(config, asked, restored, shipped)
     bad = total = 0
-    with _opened(asked.output) as stream, closing(batches):
+    with Stop(), _opened(asked.output) as stream, closing(batches):
         first = _free("path" if what == "image" else what, shipped.tasks)
         writer = Writer(stream, asked.options.format, first, shipped.tasks)
         for items in batches:
@@ -60,13 +61,12 @@ def run(config: Config, asked: Prediction, given: Path, session: Session) -> Non
 def _batches(config: Config, asked: Prediction, restored: Restored, shipped: Shipped) -> tuple[str, Generator[Items]]:
     """What items are called, and the items."""
     size, name = config.trainer.eval_batch_size, asked.input
-    path = Path(name).expanduser()
     if shipped.table is not None:
         option = next(part for part in config.data.parts.values() if isinstance(part, TableFile))
         trained = Trained(option, shipped.table)
-        return "row", rows_of_stdin(sys.stdin.buffer, trained, size) if name == STDIN else rows_of(
-            path, name, trained, size
-        )
+        if name == STDIN:
+            return "row", rows_of_stdin(sys.stdin.buffer, trained, size)
+        return "row", rows_of(Path(name).expanduser(), name, trained, size)
     resized = any(preparation.size is not None for preparation in restored.known.preparations.values())
     reader = Reader(restored.given.shape, resized, trained_on(config.data.parts))
     return "image", images(paths(name, STDIN, sys.stdin), reader, size)

@@ -1,7 +1,7 @@
 """Single images from anywhere, as a trained model takes them."""
 
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -14,8 +14,13 @@ from mtl_cli.data.images import BROKEN, Decoding, decoding, pixels
 from mtl_cli.data.items import Fault, Items
 from mtl_cli.data.options import ImageFiles
 from mtl_cli.data.suffixes import SUFFIXES
+from mtl_cli.data.table.frame import has
+from mtl_cli.data.table.read import LINES, PARQUET, TABS, rows
+from mtl_cli.data.table.rows import Layout
 from mtl_cli.options import ConfigError, Option
 
+LISTS = (*PARQUET, *LINES, *TABS, ".csv")
+LISTED = "path"
 WHITE = 255.0
 """The raw value that 1 stands for in an image that a shipped model takes."""
 
@@ -23,17 +28,28 @@ WHITE = 255.0
 def paths(given: str, stdin: str, lines: Iterable[str]) -> Iterable[Path]:
     """The image that `given` names, those below a folder in sorted order, or those of `lines` where it is `stdin`.
 
-    Raises: ConfigError: the folder holds no image.
+    Those of a table are what its column `path` names, from the table's folder on.
+
+    Raises: ConfigError: the folder holds no image; the table cannot be read, or has no such column.
     """
     if given == stdin:
         return (Path(line.rstrip("\r\n")) for line in lines if line.strip())
     path = Path(given).expanduser()
     if not path.is_dir():
-        return [path]
+        return _listed(path, given) if Path(given.lower().removesuffix(".gz")).suffix in LISTS else [path]
     found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
     if not found:
         raise ConfigError(f"input={given} holds no image: name a folder with files such as .png or .jpg below it")
     return sorted(found)
+
+
+def _listed(table: Path, name: str) -> Iterator[Path]:
+    for piece in rows(table, name, Layout(only=frozenset({LISTED})), None):
+        has(piece.table, [LISTED], name)
+        for number, cell in zip(piece.numbers, piece.table.column(LISTED).to_pylist(), strict=True):
+            if not str(cell or "").strip():
+                raise ConfigError(f"{name}, row {number}, column {LISTED}: it is empty: it should name an image")
+            yield table.parent / str(cell).strip()
 
 
 def trained_on(parts: Mapping[str, Option]) -> Decoding | None:

@@ -116,7 +116,7 @@ def _layout(option: TableFile, head: bytes, encoding: Encoding) -> Layout:
         first = head.decode(option.encoding, "replace").lstrip("\r\n").splitlines()[:1]
         cells = next(csv.reader(first, delimiter=option.delimiter or ","), [])
         names = None if set(encoding.names) <= {cell.strip() for cell in cells} else names
-    return Layout(option.delimiter, option.encoding, names, BLOCK)
+    return Layout(option.delimiter, option.encoding, names, BLOCK, frozenset(encoding.names))
 
 
 def _head(file: "io.BufferedReader[io.RawIOBase]") -> bytes:

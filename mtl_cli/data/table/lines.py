@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_cli.data.table.feed import UNKNOWN, Feed
-from mtl_cli.data.table.rows import Bad, Rows
+from mtl_cli.data.table.rows import Bad, Layout, Rows
 from mtl_cli.options import ConfigError, text
 
 LINES = 1 << 14
@@ -23,7 +23,7 @@ class LineError(Exception):
     """What is wrong with a line, as it stands behind its number."""
 
 
-def json_rows(feed: Feed, name: str, bad: Bad) -> Iterator[Rows]:
+def json_rows(feed: Feed, name: str, layout: Layout, bad: Bad) -> Iterator[Rows]:
     """Numbers, booleans and text as they are; a key that a row lacks is null in it.
 
     Raises: ConfigError: no row.
@@ -35,7 +35,7 @@ def json_rows(feed: Feed, name: str, bad: Bad) -> Iterator[Rows]:
         rows: dict[int, Row] = {}
         for number, line in lines:
             try:
-                rows[number] = _row(line)
+                rows[number] = _row(line, layout)
             except LineError as error:
                 bad.add(number, str(error))
         columns |= {key: None for row in rows.values() for key in row}
@@ -46,7 +46,7 @@ def json_rows(feed: Feed, name: str, bad: Bad) -> Iterator[Rows]:
         raise ConfigError(f"{name} is empty: it should have a JSON object on each line")
 
 
-def _row(line: bytes) -> Row:
+def _row(line: bytes, layout: Layout) -> Row:
     try:
         words = line.decode("utf-8-sig")
         row = json.loads(words, object_pairs_hook=_once)
@@ -59,7 +59,9 @@ def _row(line: bytes) -> Row:
     if not isinstance(row, dict):
         raise LineError(f': {text(words)} is no JSON object: each line should be one, {{"column": value, ...}}')
     for key, value in row.items():
-        if isinstance(value, dict | list):
+        if layout.skips(key):
+            row[key] = None
+        elif isinstance(value, dict | list):
             raise LineError(
                 f", column {text(key)}: {text(value)} is nested: a cell is text, a number, true, false or null"
             )

@@ -66,7 +66,7 @@ def stream(file: BinaryIO, name: str, layout: Layout, skip: Skip | None) -> Gene
         if suffix in PARQUET:
             yield from _parquet(file, name)
         elif suffix in LINES:
-            yield from json_rows(Feed(file, layout.encoding), name, bad)
+            yield from json_rows(Feed(file, layout.encoding), name, layout, bad)
         else:
             yield from text_rows(Feed(file, layout.encoding), name, layout, "\t" if suffix in TABS else None, bad)
     except UnicodeError as error:

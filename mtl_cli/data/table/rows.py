@@ -15,13 +15,18 @@ class Layout(NamedTuple):
 
     delimiter: of CSV; None: by the file's name or its first line. encoding: of text. columns: their names, for CSV
     without a header; None: it has one. block: bytes of CSV that are read at once; no row is longer, and Arrow reads up
-    to 32 of them ahead.
+    to 32 of them ahead. only: columns that are looked at, so that what others hold is no fault; None: all of them.
     """
 
     delimiter: str | None = None
     encoding: str = "utf-8"
     columns: tuple[str, ...] | None = None
     block: int = 1 << 24
+    only: frozenset[str] | None = None
+
+    def skips(self, column: str) -> bool:
+        """Whether nobody looks at a column."""
+        return self.only is not None and column not in self.only
 
 
 class Rows(NamedTuple):

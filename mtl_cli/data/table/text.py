@@ -45,16 +45,14 @@ def text_rows(feed: Feed, name: str, layout: Layout, delimiter: str | None, bad:
         pa.csv.ConvertOptions(default_column_type=pa.binary(), strings_can_be_null=False),
     )
     try:
-        yield from _named(reader, name, layout.columns, odd, bad)
+        yield from _named(reader, name, layout, odd, bad)
     finally:
         feed.stop()
         _drain(reader)
 
 
-def _named(
-    reader: pa.csv.CSVStreamingReader, name: str, names: tuple[str, ...] | None, odd: list[int], bad: Bad
-) -> Iterator[Rows]:
-    seen = 0
+def _named(reader: pa.csv.CSVStreamingReader, name: str, layout: Layout, odd: list[int], bad: Bad) -> Iterator[Rows]:
+    seen, names = 0, layout.columns
     for number, piece in enumerate(reader):
         table = piece
         if names is None:
@@ -63,7 +61,7 @@ def _named(
             raise ConfigError(f"{name} has {piece.num_columns} columns, but `columns` names {len(names)}")
         rows = _numbers(seen, table.num_rows, list(odd))
         seen += table.num_rows
-        found = _decoded(table, names, rows, bad)
+        found = _decoded(table, names, layout, rows, bad)
         bad.tell(int(rows[-1]) if len(rows) else 0)
         yield found
     bad.tell()
@@ -83,12 +81,16 @@ def _numbers(seen: int, count: int, odd: list[int]) -> np.ndarray[tuple[int], np
 
 
 def _decoded(
-    table: pa.RecordBatch, names: tuple[str, ...], rows: np.ndarray[tuple[int], np.dtype[np.int64]], bad: Bad
+    table: pa.RecordBatch,
+    names: tuple[str, ...],
+    layout: Layout,
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
+    bad: Bad,
 ) -> Rows:
     """Bytes to text; rows with bytes that are none are left out."""
     columns, kept = [], np.ones(len(rows), bool)
     for name, cells in zip(names, table.columns, strict=True):
-        column, wrong = _text(cells)
+        column, wrong = (cells, []) if layout.skips(name) else _text(cells)
         for i in wrong:
             if kept[i]:
                 bad.add(int(rows[i]), f", column {text(name)}: {_shown(cells[i].as_py())}")
