@@ -131,7 +131,6 @@ def read_off(
             assert encoding is not None
             preparations[part] = table_preparation(encoding)
         else:
-            assert isinstance(data.inputs, Tensor)
             preparations[part] = _as_wanted(fit_preparation(data.inputs, crop, flip), data.inputs, wanted)
         for name, target in data.targets.items():
             option = config.tasks[name]

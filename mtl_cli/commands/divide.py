@@ -1,5 +1,6 @@
 """From sources to splits: each part read, its targets made, val carved, tables encoded."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mtl_cli.data.base import (
     labelled,
 )
 from mtl_cli.data.cache import cache_folder
+from mtl_cli.data.memory import GIB, free
 from mtl_cli.data.options import SOURCES, TableFile
 from mtl_cli.data.split import carve, keep_seen, limit, take
 from mtl_cli.data.table.code import Encoding
@@ -30,6 +32,7 @@ from mtl_cli.options import MOST_PLACES, ConfigError, DataError, text
 from mtl_cli.tasks.options import KINDS, Multilabel
 from mtl_cli.tasks.target import column_of, column_read
 
+MOST_WORKERS = 8
 RawSplit = dict[str, RawPart]
 """One part's train, heldout, val and test."""
 
@@ -47,7 +50,9 @@ def source_of(config: Config, part: str, thorough: bool = False) -> Source:
     labels, tags = _columns(config, names)
     wanted, folder = config.data.parts[part], cache_folder(config.cache_dir)
     home, options = Path(config.data_dir).expanduser(), config.data
-    place = Place(home, folder, options.seed, options.download, labels, tags, thorough)
+    memory = free() // 2 if options.memory is None else int(options.memory * GIB)
+    workers = options.workers or min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+    place = Place(home, folder, options.seed, options.download, labels, tags, thorough, memory, workers)
     source: Source = SOURCES.target(wanted)(wanted, place)
     return source
 

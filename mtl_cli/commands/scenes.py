@@ -99,20 +99,22 @@ def _answers(task: Task, score: Score) -> Answered | None:
 
 def _worst(task: Task, score: Score, data: PartData, device: torch.device) -> Iterator[Sample]:
     """The labelled samples of the highest loss, if they are images."""
-    if score.answers is None or not isinstance(data.inputs, Tensor) or data.inputs.ndim != 4:
+    if score.answers is None or (isinstance(data.inputs, Tensor) and data.inputs.ndim != 4):
         return
     rows = labelled(data.targets[task.name]).nonzero()[:, 0]
     order = losses(task, score.answers, device).argsort(descending=True)[:WORST]
     outputs, targets = score.answers.outputs[order], score.answers.targets[order]
     said = task.readout(outputs)
-    for k, row in enumerate(rows[order].tolist()):
+    worst = rows[order]
+    images = data.inputs[worst] if isinstance(data.inputs, Tensor) else data.inputs.read(worst)
+    for k, image in enumerate(images):
         if task.several:
             lines = tag_lines(task, targets[k] == 1, said["probabilities"][k] > HALF)
         elif task.fitted.classes:
             lines = _chosen(task.fitted.classes, int(targets[k]), said["probabilities"][k].tolist())
         else:
             lines = (Line(f"{float(targets[k]):.3g}"), Line(f"→ {float(said['value'][k]):.3g}"))
-        yield Sample(pixels(data.inputs[row]), lines)
+        yield Sample(pixels(image), lines)
 
 
 def _chosen(classes: Sequence[str], target: int, probabilities: Sequence[float]) -> tuple[Line, ...]:

@@ -54,8 +54,8 @@ class Album:
         return found
 
     def shape(self) -> tuple[int, ...]:
-        """Of one, (C, H, W). Raises: ConfigError: the first one is broken."""
-        return self.decode(0).shape
+        """Of one, (C, H, W). Raises: ConfigError: there is no size, and the first one is broken."""
+        return self.decode(0).shape if self.how.size is None else (3 if self.how.colour else 1, *self.how.size)
 
     def decode_all(self, thorough: bool = False) -> Tensor:
         """All of them, by threads.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from mtl_cli.data.base import Preparation
+from mtl_cli.data.base import Moments, Preparation, Stream
 from mtl_cli.draws import seed_of
 
 CHUNK = 65536
@@ -117,7 +117,7 @@ def _scale(preparation: Preparation, ndim: int, device: torch.device) -> tuple[T
     return mean, std
 
 
-def fit_preparation(inputs: Tensor, crop: int, flip: bool) -> Preparation:
+def fit_preparation(inputs: Tensor | Stream, crop: int, flip: bool) -> Preparation:
     """The preparation whose mean and deviation are those of train's inputs, by channel or by column, in raw units.
 
     In float64; the deviation of what never changes is 1.
@@ -126,32 +126,46 @@ def fit_preparation(inputs: Tensor, crop: int, flip: bool) -> Preparation:
         inputs: of train, at least one sample.
         crop: pixels of border that a crop may reach into; 0 for vectors.
         flip: whether to mirror half of the images; false for vectors.
-    Shapes: inputs (N, C, H, W) uint8 or (N, D) float32
+    Shapes: inputs (N, C, H, W) uint8, also left in files, or (N, D) float32
     Raises: ValueError: vectors cannot be cropped or flipped; there is no sample.
     """
-    if inputs.ndim == 2 and (crop or flip):
+    if isinstance(inputs, Tensor) and inputs.ndim == 2 and (crop or flip):
         raise ValueError(f"crop and flip are for images, (N, C, H, W). Found inputs of shape {tuple(inputs.shape)}")
     if len(inputs) == 0:
         raise ValueError("the training part should have at least one sample. Found 0")
-    mean, variance = _byte_moments(inputs) if inputs.dtype == torch.uint8 else _moments(inputs)
+    if isinstance(inputs, Stream):
+        mean, variance = _exactly(inputs.moments())
+    else:
+        mean, variance = _exactly(_byte_moments(inputs)) if inputs.dtype == torch.uint8 else _moments(inputs)
     std = [math.sqrt(value) for value in variance.tolist()]
     return Preparation(
         mean=tuple(mean.tolist()), std=tuple(value if value > 0 else 1.0 for value in std), crop=crop, flip=flip
     )
 
 
-def _byte_moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of bytes by channel, from their histograms: exact, and ten times faster than summing squares.
+def _exactly(moments: Moments) -> tuple[Tensor, Tensor]:
+    """Mean and variance by channel, each rounded once, so that it is the same however the sums were made.
 
-    Shapes: (N, C, ...) uint8 -> (C,) and (C,) float64
+        mean = S / n,   variance = (n Q - S^2) / n^2;   S, Q: sums of values and of squares, whole numbers
+
+    Shapes: -> (C,) and (C,) float64
     """
-    counts = torch.stack(
-        [torch.bincount(inputs[:, c].flatten(), minlength=256) for c in range(inputs.shape[1])]
-    ).double()
-    values = torch.arange(256, dtype=torch.float64)
-    items = counts.sum(1)
-    mean = counts @ values / items
-    return mean, (counts * (values - mean[:, None]).square()).sum(1) / items
+    n = moments.values
+    pairs = list(zip(moments.total, moments.squares, strict=True))
+    mean = [total / n for total, _ in pairs]
+    variance = [(n * squares - total * total) / (n * n) for total, squares in pairs]
+    return torch.tensor(mean, dtype=torch.float64), torch.tensor(variance, dtype=torch.float64)
+
+
+def _byte_moments(inputs: Tensor) -> Moments:
+    """Of bytes by channel, from their histograms: exact, and ten times faster than summing squares.
+
+    Shapes: (N, C, ...) uint8
+    """
+    counts = torch.stack([torch.bincount(inputs[:, c].flatten(), minlength=256) for c in range(inputs.shape[1])])
+    values = torch.arange(256)
+    total, squares = (counts * values).sum(1).tolist(), (counts * values.square()).sum(1).tolist()
+    return Moments(inputs[:, 0].numel(), tuple(total), tuple(squares))
 
 
 def _moments(inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,13 +67,22 @@ class Frame:
         )
 
 
+class Moments(NamedTuple):
+    """Of whole numbers, by channel: how many there are, their sum and that of their squares."""
+
+    values: int
+    total: tuple[int, ...]
+    squares: tuple[int, ...]
+
+
 class Stream(ABC):
     """Images that stay in files, and are decoded when they are asked for.
 
-    shape: of one, (C, H, W).
+    shape: of one, (C, H, W). workers: processes that decode ahead.
     """
 
     shape: tuple[int, ...]
+    workers: int
 
     @abstractmethod
     def __len__(self) -> int:
@@ -85,7 +94,15 @@ class Stream(ABC):
 
     @abstractmethod
     def read(self, index: Tensor) -> Tensor:
-        """Decodes those at `index`. Shapes: (B,) -> (B, C, H, W) uint8"""
+        """Decodes those at `index`.
+
+        Shapes: (B,) -> (B, C, H, W) uint8
+        Raises: JobError: a file that was whole is no longer.
+        """
+
+    @abstractmethod
+    def moments(self) -> Moments:
+        """Of all values; decodes nothing."""
 
 
 class Samples(NamedTuple):
@@ -113,6 +130,8 @@ class Place(NamedTuple):
     labels: the columns that tasks read, and what for; a source whose columns are always the same need not look.
     tags: what stands between two tags, by column of those whose cells hold several.
     thorough: whether all that cannot be read is to be told, which may take long, and not the first alone.
+    memory: bytes that decoded images may take, else they stay in files; None: any number. workers: processes that then
+    decode them.
     """
 
     data_dir: Path
@@ -122,6 +141,8 @@ class Place(NamedTuple):
     labels: Mapping[str, Reads]
     tags: Mapping[str, str] = MappingProxyType({})
     thorough: bool = False
+    memory: int | None = None
+    workers: int = 1
 
 
 class Source(ABC):

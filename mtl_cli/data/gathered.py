@@ -1,7 +1,9 @@
-"""The images of an album, in memory and in the cache."""
+"""The images of an album, in memory and in the cache, or left in their files where they would take too much."""
 
 import hashlib
 import json
+import logging
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,28 +11,65 @@ import torch
 from torch import Tensor
 
 from mtl_cli.data.album import Album
-from mtl_cli.data.base import Column, Place, Samples
+from mtl_cli.data.base import Column, Place, Samples, Stream
 from mtl_cli.data.cache import cached
+from mtl_cli.data.files import Files, surveyed
+from mtl_cli.data.memory import GIB
+
+LOG = logging.getLogger(__name__)
 
 
 class Gathered(NamedTuple):
-    """Images (N, C, H, W), with a digest of their content."""
+    """Images, (N, C, H, W) or left in files, with a digest of their content, which is the same either way."""
 
-    inputs: Tensor
+    inputs: Tensor | Stream
     digest: str
 
 
 def gathered(album: Album, source: str, place: Place) -> Gathered:
-    """All of them, decoded, from the cache where they were before. Raises: ConfigError: one is broken."""
+    """All of them, decoded, from the cache where they were before; or a stream, after each was decoded once.
 
+    Raises: ConfigError: one is broken, or of another size than the first.
+    """
+    names = hashlib.sha256("\n".join(album.names).encode(errors="surrogateescape")).hexdigest()
+    words = (album.content.digest(), names, str(album.how))
+    if place.memory is None:
+        return _held(album, source, place, words)
+    shape = album.shape()
+    size = len(album) * math.prod(shape)
+    said = f"{source}: {len(album):,} images of {'x'.join(map(str, shape))} take {size / GIB:.2f} GiB"
+    if size <= place.memory:
+        LOG.info("%s, in memory", said)
+        return _held(album, source, place, words)
+    LOG.info(
+        "%s, data.memory leaves them %.2f: they stay in files, decoded by %d processes",
+        said, place.memory / GIB, place.workers,
+    )  # fmt: skip
+    return _left(album, source, place, words, shape)
+
+
+def _held(album: Album, source: str, place: Place, words: tuple[str, ...]) -> Gathered:
     def build() -> tuple[Samples, Samples]:
         images = album.decode_all(place.thorough)
         return Samples(images, {}), Samples(images[:0], {})
 
-    names = hashlib.sha256("\n".join(album.names).encode(errors="surrogateescape")).hexdigest()
-    loaded = cached(place.cache_dir, source, (album.content.digest(), names, str(album.how)), build)
+    loaded = cached(place.cache_dir, source, words, build)
     assert isinstance(loaded.train.inputs, Tensor)
     return Gathered(loaded.train.inputs, loaded.digest)
+
+
+def _left(album: Album, source: str, place: Place, words: tuple[str, ...], shape: tuple[int, ...]) -> Gathered:
+    """What was seen of the images is kept in the cache."""
+
+    def build() -> tuple[Samples, Samples]:
+        sums, digest = surveyed(album, shape, place.workers)
+        told = torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)
+        return Samples(sums, {"digest": Column(told, None)}), Samples(sums[:0], {"digest": Column(told[:0], None)})
+
+    seen = cached(place.cache_dir, f"{source}-seen", words, build).train
+    assert isinstance(seen.inputs, Tensor)
+    digest = bytes(seen.columns["digest"].values.tolist()).hex()
+    return Gathered(Files(album, shape, seen.inputs, place.workers), digest)
 
 
 def digest_of(images: str, columns: Mapping[str, Column], split: Mapping[str, Tensor]) -> str:

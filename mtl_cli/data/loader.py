@@ -1,15 +1,16 @@
-"""Batches of a split that lies in memory, on the device that trains.
+"""Batches of a split that lies in memory, on the device that trains, or whose images are decoded as they are needed.
 
 Order is a function of (seed, epoch, part, round), so an epoch begins at any batch without drawing those before it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mtl_cli.data.ahead import ahead
 from mtl_cli.data.augment import augmented, prepare
 from mtl_cli.data.base import Batch, Part, PartData, Preparation, Split, Stream, labelled
 from mtl_cli.data.options import SAMPLINGS, Uniform
@@ -18,6 +19,8 @@ from mtl_cli.draws import generator, seed_of
 from mtl_cli.options import Option
 
 Mask = npt.NDArray[np.bool_]
+Host = npt.NDArray[np.int64]
+"""Rows, known on the host."""
 UNIFORM = Uniform()
 
 
@@ -39,9 +42,10 @@ class Shelf:
     So counting the labels of a batch never waits for the device.
     """
 
-    def __init__(self, name: str, data: PartData, preparation: Preparation) -> None:
+    def __init__(self, name: str, data: PartData, preparation: Preparation, device: torch.device) -> None:
         self.name = name
         self.data = data
+        self._device = device
         self.preparation = preparation
         masks = {task: labelled(target).cpu() for task, target in data.targets.items()}
         self._masks: dict[str, Mask] = {task: mask.numpy() for task, mask in masks.items() if not mask.all()}
@@ -49,7 +53,20 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.data.inputs)
 
-    def part(self, inputs: Tensor, rows: Tensor | slice, host: npt.NDArray[np.int64] | slice) -> Part:
+    def ahead(self, batches: Iterator[Host]) -> Iterator[Tensor] | None:
+        """Of images that stay in files, those of each batch, decoded ahead; else None, and nothing is asked."""
+        inputs = self.data.inputs
+        return ahead(inputs, batches, self._device) if isinstance(inputs, Stream) else None
+
+    def raw(self, rows: Tensor | slice, decoded: Iterator[Tensor] | None) -> Tensor:
+        """Inputs as they are: those at `rows`, or, of images in files, the next that were decoded."""
+        inputs = self.data.inputs
+        if decoded is not None:
+            return next(decoded)
+        assert isinstance(inputs, Tensor)
+        return inputs[rows]
+
+    def part(self, inputs: Tensor, rows: Tensor | slice, host: Host | slice) -> Part:
         """A batch's part: its prepared inputs, and the targets and label counts at `rows`, also known as `host`."""
         targets = {task: target[rows] for task, target in self.data.targets.items()}
         counts = {task: int(self._masks[task][host].sum()) if task in self._masks else len(inputs) for task in targets}
@@ -57,7 +74,7 @@ class Shelf:
 
 
 def _shelves(split: Split, preparations: dict[str, Preparation], device: torch.device) -> list[Shelf]:
-    return [Shelf(name, data, preparations[name]) for name, data in resident(split, device).items()]
+    return [Shelf(name, data, preparations[name], device) for name, data in resident(split, device).items()]
 
 
 class TrainLoader:
@@ -109,28 +126,41 @@ class TrainLoader:
 
     def opening(self) -> list[Part]:
         """The first samples of each part in the first epoch, as many as a batch is large."""
-        orders = self._orders(0)
-        return [
-            self._part(shelf, order, 0, 0, min(self._batch_size, len(shelf)))
-            for shelf, order in zip(self._shelves, orders, strict=True)
-        ]
+        return [next(self._parts(shelf, 0, [(0, min(self._batch_size, len(shelf)))])) for shelf in self._shelves]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from batch `start` on; the same ones whatever `start` is."""
-        orders = self._orders(epoch)
+        parts = [self._parts(shelf, epoch, _Spans(self._plan, k, start)) for k, shelf in enumerate(self._shelves)]
         for step in range(start, self.steps):
-            spans = zip(self._shelves, orders, self._plan.spans(step), strict=True)
-            yield Batch([self._part(shelf, order, epoch, *span) for shelf, order, span in spans if span[0] < span[1]])
+            spans = zip(parts, self._plan.spans(step), strict=True)
+            yield Batch([next(its) for its, (first, last) in spans if first < last])
 
-    def _orders(self, epoch: int) -> list["Rounds"]:
-        return [Rounds(self._seed, epoch, shelf.name, len(shelf), self._device) for shelf in self._shelves]
-
-    def _part(self, shelf: Shelf, order: "Rounds", epoch: int, first: int, last: int) -> Part:
-        rows, draws, host = order.between(first, last)
+    def _parts(self, shelf: Shelf, epoch: int, spans: Iterable[tuple[int, int]]) -> Iterator[Part]:
+        """One part's place in each batch: its samples at `spans` of its order in this epoch."""
         seed = seed_of(self._seed, shelf.name)
-        assert isinstance(shelf.data.inputs, Tensor)
-        inputs = augmented(shelf.data.inputs[rows], shelf.preparation, draws, seed, epoch)
-        return shelf.part(inputs, rows, host)
+        decoded = shelf.ahead(host for _, _, host in self._places(shelf, epoch, spans))
+        for rows, draws, host in self._places(shelf, epoch, spans):
+            inputs = augmented(shelf.raw(rows, decoded), shelf.preparation, draws, seed, epoch)
+            yield shelf.part(inputs, rows, host)
+
+    def _places(
+        self, shelf: Shelf, epoch: int, spans: Iterable[tuple[int, int]]
+    ) -> Iterator[tuple[Tensor, Tensor, Host]]:
+        order = Rounds(self._seed, epoch, shelf.name, len(shelf), self._device)
+        return (order.between(first, last) for first, last in spans)
+
+
+class _Spans:
+    """Which positions of a part's order the batches from `start` on take, without those that take none of it."""
+
+    def __init__(self, plan: Plan, part: int, start: int) -> None:
+        self._plan = plan
+        self._part = part
+        self._start = start
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        spans = (self._plan.spans(step)[self._part] for step in range(self._start, self._plan.steps))
+        return (span for span in spans if span[0] < span[1])
 
 
 class Rounds:
@@ -144,7 +174,7 @@ class Rounds:
         self._host = torch.empty(0, dtype=torch.long)
         self._there = self._host
 
-    def between(self, first: int, last: int) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
+    def between(self, first: int, last: int) -> tuple[Tensor, Tensor, Host]:
         """Positions `first` to `last`: rows, names of their draws (row + round x count), and rows on the host.
 
         Shapes: -> (last - first,) each
@@ -193,11 +223,15 @@ class EvalLoader:
         return -(-max((len(shelf) for shelf in self._shelves), default=0) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for step in range(self.steps):
-            rows = slice(step * self._batch_size, (step + 1) * self._batch_size)
-            yield Batch([self._part(shelf, rows) for shelf in self._shelves if rows.start < len(shelf)])
+        parts = [self._parts(shelf) for shelf in self._shelves]
+        for _ in range(self.steps):
+            found = [next(its, None) for its in parts]
+            yield Batch([part for part in found if part is not None])
 
-    def _part(self, shelf: Shelf, rows: slice) -> Part:
-        assert isinstance(shelf.data.inputs, Tensor)
-        inputs = prepare(shelf.data.inputs[rows], shelf.preparation)
-        return shelf.part(inputs, rows, rows)
+    def _parts(self, shelf: Shelf) -> Iterator[Part]:
+        starts = range(0, len(shelf), self._batch_size)
+        ends = [min(start + self._batch_size, len(shelf)) for start in starts]
+        decoded = shelf.ahead(np.arange(start, end) for start, end in zip(starts, ends, strict=True))
+        for start, end in zip(starts, ends, strict=True):
+            rows = slice(start, end)
+            yield shelf.part(prepare(shelf.raw(rows, decoded), shelf.preparation), rows, rows)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from mtl_cli.options import Count, Index, Option, Positive, Share, Table
+from mtl_cli.options import Count, Index, NonNegative, Option, Positive, Share, Table
 
 
 class ImageSource(Option):
@@ -137,6 +137,15 @@ class DataOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     limit: Annotated[Count | None, Meta(description="keep so many samples of each part's train and test; null: all")]
     validation: Annotated[Share, Meta(description="share of train that selects the best epoch")]
     held_out: Annotated[Share, Meta(description="share of train for methods that look at data they do not train on")]
+    memory: Annotated[
+        NonNegative | None,
+        Meta(
+            description="GiB that a part's decoded images may take, else they stay in files; null: half of what is free"
+        ),
+    ]
+    workers: Annotated[
+        Count | None, Meta(description="processes that decode images which stay in files; null: CPUs less one, up to 8")
+    ]
     download: Annotated[bool, Meta(description="fetch what is missing, where its source can")]
     statistics: Annotated[
         Literal["part", "shared"], Meta(description="running statistics of batch norm: one set a part, or one for all")
