@@ -15,7 +15,7 @@ from mtl_cli.data.check import ranges
 from mtl_cli.data.check.duplicates import duplicates
 from mtl_cli.data.check.finding import Finding, Piece, Pieces
 from mtl_cli.data.check.labels import labels
-from mtl_cli.options import ConfigError, DataError
+from mtl_cli.options import ConfigError, DataError, JobError
 from mtl_cli.tasks.options import KINDS
 from mtl_cli.tasks.target import column_read
 
@@ -62,7 +62,7 @@ def _part(config: Config, part: str, source: Source, heldout: bool) -> Examined:
         return Examined(part, {}, {}, [*findings, Finding(True, f"part {part} has no sample to train on: {way_out}")])
     try:
         findings += _checked(config, pieces, classes)
-    except ConfigError as error:  # an image of a stream, which is decoded only now
+    except (ConfigError, JobError) as error:  # an image of a stream, which is decoded only now
         findings.append(_refused(error))
     return Examined(part, pieces, classes, findings)
 
@@ -137,7 +137,7 @@ def _together(config: Config, examined: list[Examined]) -> list[Finding]:
     return []
 
 
-def _refused(error: ConfigError) -> Finding:
+def _refused(error: ConfigError | JobError) -> Finding:
     if isinstance(error, DataError) and error.total > 1:
         return Finding(True, error.many, error.places, error.total)
     return Finding(True, str(error))

@@ -66,7 +66,8 @@ def _coarse(its: Twins) -> list[Finding]:
     """Where twins are about as frequent within train as between splits, it is not the split that made them."""
     train = its.groups["train"]
     within = int((np.bincount(train, minlength=len(its.sizes))[train] > 1).sum())
-    between = max(np.isin(groups, train).mean() for split, groups in its.groups.items() if split != "train")
+    others = [groups for split, groups in its.groups.items() if split != "train" and len(groups)]
+    between = max((float(np.isin(groups, train).mean()) for groups in others), default=0.0)
     if within / len(train) < NATURAL * between or within == 0:
         return []
     told = (
