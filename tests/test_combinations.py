@@ -202,3 +202,26 @@ def test_a_run_starts_from_a_checkpoints_weights(tmp_path: Path) -> None:
     given, start = (load_file(f / "model.safetensors") for f in (best, second / "checkpoints" / "step-00000000"))
     assert set(given) - set(start) == {f"heads.task:slant.layers.{kind}" for kind in ("weight", "bias")}
     assert all(given[name].equal(start[name]) for name in start)
+
+
+UNEQUAL = [
+    "+data.parts.more=digits", "data.parts.more.test=0.92", "+data.parts.few=digits", "data.parts.few.test=0.97",
+    "tasks.digit.part=images", "tasks.parity.part=more", "tasks.slant.part=few",
+    "data.limit=200",
+]  # fmt: skip
+"""Three parts of digits, each with a task of its own: of 180, 130 and 49 samples to train on."""
+
+
+@pytest.mark.parametrize("sampling", list(TABLES["sampling"]))
+def test_three_parts_of_unequal_sizes_train_and_resume_bit_for_bit_in_the_midst_of_an_epoch(
+    tmp_path: Path, sampling: str
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    words = [*UNEQUAL, f"data.sampling={sampling}", "trainer.accumulate=2", "aggregation=pcgrad"]
+    assert main(["train", *words, *SMALL, "trainer.max_steps=7", f"run_dir={whole}"]) == 0
+    assert main(["train", *words, *SMALL, "trainer.max_steps=3", f"run_dir={cut}"]) == 0
+    assert main(["train", f"resume={cut}", "trainer.max_steps=7"]) == 0
+    after = [weights(run / "checkpoints" / "step-00000007") for run in (whole, cut)]
+    assert all(after[0][name].equal(after[1][name]) for name in after[0])
+    assert set(events(whole)[-1]["test"]) == {"digit", "parity", "slant"}
+    assert "samples once" in (whole / "train.log").read_text()
