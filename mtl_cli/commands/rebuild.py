@@ -18,6 +18,9 @@ from mtl_cli.shipping.options import Safetensors
 from mtl_cli.shipping.safetensors import SafetensorsFormat
 from mtl_cli.shipping.shipped import Shipped
 
+PLACES = ("path", "test_path", "labels")
+"""What sources call the files and folders that they name."""
+
 
 def recipe(config: Config, restored: Restored) -> Recipe:
     """How the restored model is built again; folders of this machine are left out of it."""
@@ -39,10 +42,14 @@ def recipe(config: Config, restored: Restored) -> Recipe:
 
 
 def _without_folder(source: Option) -> Option:
-    """A source that names its file or folder, if it does, by the last part of its path."""
-    if "path" not in source.__struct_fields__ or msgspec.structs.asdict(source)["path"] is None:
-        return source
-    return msgspec.structs.replace(source, path=Path(msgspec.structs.asdict(source)["path"]).name)
+    """A source that names files or folders, if it does, by the last parts of their paths."""
+    held = {name: value for name, value in msgspec.structs.asdict(source).items() if name in PLACES}
+    bare = {name: _last(value) for name, value in held.items() if value is not None}
+    return msgspec.structs.replace(source, **bare)
+
+
+def _last(places: str | list[str]) -> str | list[str]:
+    return Path(places).name if isinstance(places, str) else [Path(place).name for place in places]
 
 
 def fresh(metadata: Mapping[str, str]) -> Shipped:

@@ -92,6 +92,27 @@ class TableFile(Option, tag="table"):
     columns: Annotated[list[str] | None, Meta(description="the columns' names, where CSV has no header; null: it has")]
 
 
+class ImageTable(ImageFiles, tag="image_table"):
+    """Images that a table names, with any number of columns to predict; several tables are joined by the paths."""
+
+    labels: Annotated[
+        str | Annotated[list[str], Meta(min_length=1)],
+        Meta(description="the file, or list of files, with a row an image, as the source table reads them"),
+    ]
+    column: Annotated[str, Meta(description="the column of the images' paths, told from the folder or zip")]
+    test_path: Annotated[str | None, Meta(description="a file of its own for test; null: test rows are in the others")]
+    split: Annotated[str | None, Meta(description="a column that says train, val or test of each row")]
+    test: Annotated[Share, Meta(description="share kept for test where neither of these says which rows are")]
+    missing: Annotated[
+        list[str | int | float], Meta(description="what is written in an empty cell, beside nothing at all")
+    ]
+    codes: Annotated[
+        dict[str, list[str | int | float]], Meta(description="column -> what else is written in its empty cells")
+    ]
+    delimiter: Annotated[str | None, Meta(description="between cells; null: by the file's name or its first line")]
+    encoding: Annotated[str, Meta(description="of text, such as utf-8, cp1252, utf-16")]
+
+
 SOURCES = Table(
     "source",
     (Digits, "mtl_cli.data.digits:DigitsSource"),
@@ -99,6 +120,7 @@ SOURCES = Table(
     (ImageFolder, "mtl_cli.data.image_folder:ImageFolderSource"),
     (Mnist, "mtl_cli.data.mnist:MnistSource"),
     (Overlay, "mtl_cli.data.overlay:OverlaySource"),
+    (ImageTable, "mtl_cli.data.image_table:ImageTableSource"),
     (TableFile, "mtl_cli.data.table.source:TableSource"),
 )
 
