@@ -10,7 +10,7 @@ from mtl_cli import __version__
 from mtl_cli.commands.rebuild import recipe
 from mtl_cli.commands.restore import Restored, restore, run_of
 from mtl_cli.config import Config
-from mtl_cli.data.options import TableFile
+from mtl_cli.data.options import ImageFiles, TableFile
 from mtl_cli.data.table.frame import empty
 from mtl_cli.options import tag
 from mtl_cli.reporting.atomic import write_atomic
@@ -51,7 +51,7 @@ def run(config: Config, options: ExportOptions, given: Path, session: Session) -
         left_out = [task for task in restored.tasks if task not in tasks]
         screen.note(f"{name}: {', '.join(tasks)}" + (f"; without {', '.join(left_out)}" if left_out else ""))
         with aside(final) as folder:
-            said = Said(made.words, _empty(config))
+            said = Said(made.words, _empty(config), _resize(config))
             verdict = _write(made, shipped, restored, said, folder / f"model{made.suffix}", session)
         for line in _sizes(verdict):
             screen.command(line)
@@ -71,6 +71,12 @@ def _empty(config: Config) -> dict[str, frozenset[str]]:
     """What is written in the empty cells of a table's categories."""
     tables = [option for option in config.data.parts.values() if isinstance(option, TableFile)]
     return {column: empty(option, column) for option in tables for column in option.categories}
+
+
+def _resize(config: Config) -> str:
+    """In which way images are brought to their size."""
+    ways = {str(option.resize) for option in config.data.parts.values() if isinstance(option, ImageFiles)}
+    return " or ".join(sorted(ways)) or "stretch"
 
 
 def _write(

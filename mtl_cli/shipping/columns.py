@@ -20,17 +20,19 @@ EMPTY = 0.25
 
 
 class Said(NamedTuple):
-    """How a file says its categories.
+    """How a file says its inputs.
 
     words: whether it takes them as text; else by their codes, which one looks up: i + 1 is `words[i]`.
     empty: column -> what is written in its empty cells, beside nothing at all.
+    resize: in which way an image was brought to its size, as the source's option says it.
     """
 
     words: bool = False
     empty: Mapping[str, Collection[str]] = MappingProxyType({})
+    resize: str = "stretch"
 
 
-BY_CODE = Said()
+PLAIN = Said()
 
 
 class Columns(nn.Module):

@@ -4,17 +4,17 @@ import json
 from typing import Any
 
 from mtl_cli import __version__
-from mtl_cli.shipping.columns import BY_CODE, Said, described
+from mtl_cli.shipping.columns import PLAIN, Said, described
 from mtl_cli.shipping.shipped import Shipped
 from mtl_cli.tasks.base import Task
 
 
-def metadata(shipped: Shipped, made_of: dict[str, Any], said: Said = BY_CODE) -> dict[str, str]:
+def metadata(shipped: Shipped, made_of: dict[str, Any], said: Said = PLAIN) -> dict[str, str]:
     """tasks, inputs, and what the model was made of.
 
     tasks: each one's kind, output names, class names in the order of its outputs, or the unit of its value.
     inputs: name, type, shape, range and how an image is brought to it; mean and std, in units of the input, are in the
-        graph already. Of a table, each column, as `said` says its categories.
+        graph already. Of a table, each column, as `said` says it.
     """
     found = {
         "mtl": {"version": __version__, **made_of},
@@ -38,5 +38,5 @@ def _inputs(shipped: Shipped, said: Said) -> dict[str, Any]:
     if len(shipped.shape) != 3:
         return told
     channels, height, width = shipped.shape
-    resize = {"height": height, "width": width, "interpolation": "bilinear", "antialias": True}
+    resize = {"height": height, "width": width, "interpolation": "bilinear", "antialias": True, "way": said.resize}
     return {**told, "range": [0, 1], "mode": "L" if channels == 1 else "RGB", "resize": resize}

@@ -112,7 +112,7 @@ def test_a_graph_tells_its_tasks_its_batch_and_nothing_of_this_machine(tmp_path:
         "shape": ["batch", 3, 8, 8],
         "range": [0, 1],
         "mode": "RGB",
-        "resize": {"height": 8, "width": 8, "interpolation": "bilinear", "antialias": True},
+        "resize": {"height": 8, "width": 8, "interpolation": "bilinear", "antialias": True, "way": "stretch"},
     }
     ends = [*model.graph.input, *model.graph.output]
     assert [end.name for end in ends] == ["inputs", *(f"{ONE_TASK[0]}.{w}" for w in ("logits", "probabilities"))]
