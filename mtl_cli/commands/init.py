@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from mtl_cli.beneath import CONF, section
 from mtl_cli.data.guess import folder
+from mtl_cli.data.guess.manifest import manifest, tables
 from mtl_cli.data.guess.name import task_names
 from mtl_cli.data.guess.role import percent
-from mtl_cli.data.guess.table import TableGuess, look
-from mtl_cli.data.guess.taskset import Heading, of_folder, of_table
+from mtl_cli.data.guess.table import TableGuess, choose, look
+from mtl_cli.data.guess.taskset import Heading, of_folder, of_manifest, of_table
 from mtl_cli.options import ConfigError
 from mtl_cli.reporting.atomic import write_atomic
 from mtl_cli.reporting.wording import shorten
@@ -36,7 +37,7 @@ def run(asked: Asked) -> None:
     """
     _writable(asked.out)
     heading = Heading(asked.data.name, below_data(asked.data), f"mtl train {_words(asked.out)}")
-    content, summary = _of_folder(asked, heading) if asked.data.is_dir() else _of_table(asked, heading)
+    content, summary = _of_folder(asked, heading) if asked.data.is_dir() else _of_table(asked, heading, asked.data)
     try:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(asked.out, content)
@@ -46,20 +47,33 @@ def run(asked: Asked) -> None:
         sys.stdout.write(f"{line}\n")
 
 
-def _of_table(asked: Asked, heading: Heading) -> tuple[str, list[str]]:
+def _of_table(asked: Asked, heading: Heading, file: Path) -> tuple[str, list[str]]:
+    """Of a table, which may name images."""
     defaults = section(CONF / "source" / "table.yaml")
-    found = look(asked.data, str(asked.data), asked.targets, frozenset({"", *map(str, defaults["missing"])}))
-    return of_table(heading, found), [*_summary(asked.data.name, found)]
+    looked = look(file, str(file), frozenset({"", *map(str, defaults["missing"])}))
+    images = manifest(file, looked)
+    if images is None:
+        found = choose(looked, asked.targets)
+        return of_table(heading, found), [*_summary(file.name, found, "rows")]
+    found = choose(looked, asked.targets, needs_input=False)
+    heading = heading._replace(title=file.name, path=below_data(images.folder))
+    return of_manifest(heading, found, images, below_data(file)), [*_summary(file.name, found, "images")]
 
 
 def _of_folder(asked: Asked, heading: Heading) -> tuple[str, list[str]]:
+    """Of a folder of images: of classes, or with a table beside them that names them."""
+    beside = tables(asked.data)
+    if len(beside) == 1:
+        return _of_table(asked, heading._replace(path=below_data(beside[0])), beside[0])
+    if beside:
+        told = ", ".join(file.name for file in beside[:4])
+        raise ConfigError(f"{asked.data} holds several tables ({told}): name one: mtl init {beside[0]}")
     if asked.targets:
         raise ConfigError(f"--targets goes with a table: the classes of {asked.data} are its folders")
     found = folder.look(asked.data, str(asked.data))
     told = ", ".join(f"{split} {sum(counts.values()):,}" for split, counts in found.counts.items())
-    return of_folder(heading, found), [
-        f"{shorten(asked.data.name, 30)}: {len(found.classes):,} classes; images: {told}"
-    ]
+    summary = f"{shorten(asked.data.name, 30)}: {len(found.classes):,} classes; images: {told}"
+    return of_folder(heading, found), [summary]
 
 
 def below_data(path: Path) -> str:
@@ -90,8 +104,8 @@ def _words(out: Path) -> str:
     return f"--config-dir {shlex.quote(str(out.parent.parent))} task={out.stem}"
 
 
-def _summary(name: str, found: TableGuess) -> Iterator[str]:
-    yield f"{shorten(name, 40)}: {found.rows:,} rows"
+def _summary(name: str, found: TableGuess, what: str) -> Iterator[str]:
+    yield f"{shorten(name, 40)}: {found.rows:,} {what}"
     names = task_names(role.facts.name for role, _ in found.targets)
     for role, kind in found.targets[:TASKS]:
         its = role.facts
@@ -101,9 +115,9 @@ def _summary(name: str, found: TableGuess) -> Iterator[str]:
         yield f"  and {len(found.targets) - TASKS:,} more"
     uses = {use: sum(role.use == use for role in found.inputs) for use in ("numbers", "categories", "dates")}
     told = ", ".join(f"{count:,} {use}" for use, count in uses.items() if count)
-    yield f"  inputs: {told}; {len(found.left):,} columns left out"
+    yield f"  inputs: {told or 'the images'}; {len(found.left):,} columns left out"
     if found.candidates:
-        yield f"  {len(found.candidates):,} of the inputs might be targets too: --targets a,b names them"
+        yield f"  {len(found.candidates):,} more columns might be targets: --targets a,b names them"
 
 
 def _next(out: Path) -> Sequence[str]:

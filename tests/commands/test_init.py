@@ -19,7 +19,7 @@ from PIL import Image
 from mtl_cli.__main__ import main
 from mtl_cli.beneath import CONF
 from mtl_cli.config import Config
-from mtl_cli.data.options import ImageFolder, TableFile
+from mtl_cli.data.options import SOURCES, ImageFolder, TableFile
 from mtl_cli.schema import check
 
 ROOT = Path(__file__).parents[2]
@@ -209,6 +209,47 @@ def test_grey_images_of_one_size_are_left_as_they_are(here: Path) -> None:
     part = config.data.parts["d"]
     assert isinstance(part, ImageFolder)
     assert (part.size, part.colour, type(config.tasks["label"]).__name__) == (None, False, "Classification")
+
+
+MANIFEST = "file,kind,age,tags\n" + "".join(
+    f'{name}/{k}.png,{name if k else ""},{k}.5,"{("red", "red, round", "round")[k % 3]}"\n'
+    for name in "abc"
+    for k in range(6)
+)
+
+
+@pytest.mark.parametrize(("data", "beside"), [("set", "set"), ("set/labels.csv", "set"), ("set", "set/images")])
+def test_images_that_a_table_names_are_found_beside_it(here: Path, capsys: Capture, data: str, beside: str) -> None:
+    photographs(here, *(f"{beside}/{name}" for name in "abc"))
+    (here / "set" / "labels.csv").write_text(MANIFEST)
+    assert main(["init", data]) == 0
+    assert (
+        "labels.csv: 18 images\n  task kind                       classification  3 missing" in capsys.readouterr().out
+    )
+    text = (here / "conf/task/mine.yaml").read_text()
+    assert f'      path: "{here}/{beside}"\n      labels: "{here}/set/labels.csv"\n      column: file ' in text
+    assert "  # tags: {kind: multilabel, target: tags} # lists of 2 tags" in text
+    if "image_table" in SOURCES:
+        task = checked(here / "conf/task/mine.yaml").tasks
+        assert list(task) == ["kind"]
+
+
+@pytest.mark.skipif("image_table" not in SOURCES, reason="needs the source")
+def test_images_that_a_table_names_train(here: Path, capsys: Capture) -> None:
+    photographs(here, *(f"set/{name}" for name in "abc"), sizes=((8, 8), (12, 9)))
+    (here / "set" / "labels.csv").write_text(MANIFEST)
+    assert main(["init", "set", "--targets", "kind,age,tags"]) == 0
+    words = ["--config-dir", "conf", "task=mine"]
+    assert main(["data", *words]) == 0, capsys.readouterr()
+    assert main(["train", *words, *SMALL, "run_dir=run"]) == 0, capsys.readouterr().err
+
+
+def test_a_folder_with_several_tables_asks_for_one_of_them(here: Path, capsys: Capture) -> None:
+    photographs(here, "set/a")
+    for name in ("one.csv", "two.csv"):
+        (here / "set" / name).write_text("file\na/0.png\n")
+    assert main(["init", "set"]) == 2
+    assert "set holds several tables (one.csv, two.csv): name one: mtl init set/one.csv" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_data_set_is_one_line(here: Path, capsys: Capture) -> None:

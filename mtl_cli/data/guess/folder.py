@@ -15,17 +15,22 @@ GREY = ("1", "L", "LA", "I", "I;16", "F")
 SIDES = (32, 64, 96, 128, 224)
 
 
-class FolderGuess(NamedTuple):
-    """What is made of a folder of images.
+class Pictures(NamedTuple):
+    """How images look. size: the side that all are made to have; None: they have one size. sizes: in words."""
 
-    counts: by split, images of each class; all in train where the folder has no splits. size: the side that all are
-    made to have; None: they have one size. sizes: in words.
-    """
-
-    counts: Mapping[str, Mapping[str, int]]
     size: int | None
     sizes: str
     colour: bool
+
+
+class FolderGuess(NamedTuple):
+    """What is made of a folder of images.
+
+    counts: by split, images of each class; all in train where the folder has no splits.
+    """
+
+    counts: Mapping[str, Mapping[str, int]]
+    pictures: Pictures
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -47,15 +52,20 @@ def look(path: Path, name: str) -> FolderGuess:
     if len(found["train"]) < 2:
         raise ConfigError(f"{name} has one class only, {next(iter(found['train']))}: there is nothing to tell apart")
     images = [image for classes in found.values() for its in classes.values() for image in its]
-    sizes, colour = _looked_at(images[:: max(1, len(images) // LOOKED_AT)], name)
     counts = {split: {its: len(images) for its, images in classes.items()} for split, classes in found.items()}
+    return FolderGuess(counts, pictures(images, name))
+
+
+def pictures(images: list[Path], name: str) -> Pictures:
+    """Looks at some of them. Raises: ConfigError: none can be read."""
+    sizes, colour = _looked_at(images[:: max(1, len(images) // LOOKED_AT)], name)
     if len(sizes) == 1:
         ((width, height),) = sizes
-        return FolderGuess(counts, None, f"all of {width}x{height} that were looked at", colour)
+        return Pictures(None, f"all of {width}x{height} that were looked at", colour)
     small, large = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
     middle = sorted(min(size) for size in sizes)[len(sizes) // 2]
     side = max((side for side in SIDES if side <= middle), default=SIDES[0])
-    return FolderGuess(counts, side, f"{small[0]}x{small[1]} to {large[0]}x{large[1]}", colour)
+    return Pictures(side, f"{small[0]}x{small[1]} to {large[0]}x{large[1]}", colour)
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:

@@ -33,31 +33,48 @@ class TableGuess(NamedTuple):
     why: str
 
 
-def look(path: Path, name: str, wanted: Sequence[str] | None, empty: frozenset[str]) -> TableGuess:
-    """Reads a table and guesses.
+class Looked(NamedTuple):
+    """A table that was read: its rows, how it is written, and what each column may be."""
 
-    Args:
-        path: of the file; `name` is what messages call it.
-        wanted: the targets, where they are told.
-        empty: what is written in empty cells.
-    Raises: ConfigError: it cannot be read, a target is not there or is none, or no input is left.
+    name: str
+    rows: int
+    layout: Guess
+    roles: tuple[Role, ...]
+
+
+def look(path: Path, name: str, empty: frozenset[str]) -> Looked:
+    """Reads a table; `name` is what messages call it, `empty` what is written in empty cells.
+
+    Raises: ConfigError: it cannot be read.
     """
     written = guess(path, name)
     table = read(path, name, written.layout)
-    roles = [role(facts(column, table.column(column), empty)) for column in table.schema.names]
+    roles = tuple(role(facts(column, table.column(column), empty)) for column in table.schema.names)
+    return Looked(name, table.num_rows, written, roles)
+
+
+def choose(looked: Looked, wanted: Sequence[str] | None, needs_input: bool = True) -> TableGuess:
+    """Targets and inputs; `wanted` are the targets, where they are told. Without `needs_input`, images are the input.
+
+    Raises: ConfigError: a target is not there or is none, or no input is left.
+    """
+    name, roles = looked.name, looked.roles
     split = next((its for its in roles if _splits(its) and its.facts.name not in (wanted or ())), None)
     others = [its for its in roles if its is not split]
-    targets, why = _told(others, wanted, name) if wanted is not None else _guessed(others, name)
+    if wanted is not None:
+        targets, why = _told(others, wanted, name), "named with --targets"
+    else:
+        targets, why = _guessed(others, name, needs_input)
     chosen = [its.facts.name for its, _ in targets]
     rest = [its for its in others if its.facts.name not in chosen]
-    inputs = tuple(its for its in rest if its.use)
-    if not inputs:
+    inputs = tuple(its for its in rest if its.use and needs_input)
+    if needs_input and not inputs:
         raise ConfigError(
             f"{name} has no column left that can be an input: name the targets with --targets, so that the others are"
         )
     candidates = tuple(its for its in rest if its.kind)
     left = tuple(its for its in rest if not its.use)
-    return TableGuess(table.num_rows, written, split, tuple(targets), candidates, inputs, left, why)
+    return TableGuess(looked.rows, looked.layout, split, tuple(targets), candidates, inputs, left, why)
 
 
 def _splits(its: Role) -> bool:
@@ -65,14 +82,14 @@ def _splits(its: Role) -> bool:
     return its.facts.is_ == "words" and not its.facts.missing and {"train", "test"} <= words <= SPLIT
 
 
-def _told(roles: Sequence[Role], wanted: Sequence[str], name: str) -> tuple[list[tuple[Role, Kind]], str]:
+def _told(roles: Sequence[Role], wanted: Sequence[str], name: str) -> list[tuple[Role, Kind]]:
     by_name = {its.facts.name: its for its in roles}
     targets = []
     for column in dict.fromkeys(wanted):
         if column not in by_name:
             raise ConfigError(f"--targets: {name} has no column {column!r}: {_offered(column, list(by_name))}")
         targets.append((by_name[column], _kind(by_name[column], name)))
-    return targets, "named with --targets"
+    return targets
 
 
 def _kind(its: Role, name: str) -> Kind:
@@ -88,15 +105,16 @@ def _kind(its: Role, name: str) -> Kind:
     raise ConfigError(f"--targets: {name}, column {column.name}: {its.why}: {way_out}")
 
 
-def _guessed(roles: Sequence[Role], name: str) -> tuple[list[tuple[Role, Kind]], str]:
+def _guessed(roles: Sequence[Role], name: str, needs_input: bool) -> tuple[list[tuple[Role, Kind]], str]:
     """Columns with empty cells, else whole numbers and words of few values. Raises: ConfigError: there is none."""
     possible = [(its, its.kind) for its in roles if its.kind]
     partial = [(its, kind) for its, kind in possible if its.facts.partial]
-    if partial and any(its.use for its in roles if its not in [its for its, _ in partial]):
+    rest = [its for its in roles if its.use and its not in [its for its, _ in partial]]
+    if partial and (rest or not needs_input):
         return partial, "guessed, as some of its cells are empty"
     likely = [(its, kind) for its, kind in possible if its.likely]
     inputs = [its for its in roles if its.use]
-    if likely and len(likely) <= MOST and len(inputs) > len(likely):
+    if likely and len(likely) <= MOST and (len(inputs) > len(likely) or not needs_input):
         return likely, "guessed, as it has few values"
     last = next((pair for pair in reversed(likely or possible)), None)
     if last is None:

@@ -4,7 +4,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mtl_cli.data.guess.folder import FolderGuess
+from mtl_cli.data.guess.folder import FolderGuess, Pictures
+from mtl_cli.data.guess.manifest import Manifest
 from mtl_cli.data.guess.name import quoted, task_names, usable
 from mtl_cli.data.guess.role import Kind, Role, Use, cut, percent
 from mtl_cli.data.guess.table import TableGuess, missing
@@ -50,14 +51,13 @@ def of_table(heading: Heading, guess: TableGuess) -> str:
 
 
 def of_folder(heading: Heading, guess: FolderGuess) -> str:
-    """The task set of a folder of images."""
+    """The task set of a folder of images, one folder a class."""
     part = usable(heading.path.rpartition("/")[2], "images")
     sums = {split: sum(counts.values()) for split, counts in guess.counts.items()}
     told = ", ".join(f"{count:,} images in {split}" for split, count in sums.items())
     if len(sums) == 1:
         told = f"{sums['train']:,} images, of which a share is kept for test"
     balance = ", ".join(f"{cut(its)} {percent(n, sums['train'])}" for its, n in list(guess.counts["train"].items())[:4])
-    size = "null" if guess.size is None else str(guess.size)
     kind: Kind = "binary" if len(guess.classes) == 2 else "classification"
     lines = [
         "# @package _global_",
@@ -68,15 +68,46 @@ def of_folder(heading: Heading, guess: FolderGuess) -> str:
         f"    {quoted(part)}:",
         "      name: image_folder",
         f"      path: {quoted(heading.path)}",
-        *commented(f"      size: {size}", f"sizes: {guess.sizes}"),
-        *commented(f"      colour: {str(guess.colour).lower()}", "as those that were looked at"),
-        *commented("      flip: true", "half of the images mirrored in training; false where left and right differ"),
+        *_pictures(guess.pictures),
         "tasks:",
         *entry("label", {"kind": kind, "target": "label"}, f"{len(guess.classes):,} classes: {balance}"),
         "trainer:",
         *trainer(sums["train"]),
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def of_manifest(heading: Heading, guess: TableGuess, found: Manifest, labels: str) -> str:
+    """The task set of images that a table names; `labels` is the table's path."""
+    part = usable(heading.path.rpartition("/")[2], "images")
+    lines = [
+        "# @package _global_",
+        f"# {heading.title}: {guess.rows:,} images. What each column was taken for, and why, stands beside it.",
+        f"# Written by mtl init, to be mended by hand; then {heading.train}",
+        *(f"# {cut(note, WIDTH)}" for note in guess.layout.notes),
+        "data:",
+        "  parts:",
+        f"    {quoted(part)}:",
+        "      name: image_table",
+        f"      path: {quoted(heading.path)}",
+        f"      labels: {quoted(labels)}",
+        *commented(f"      column: {quoted(found.column)}", "the images' paths, told from `path`"),
+        *_layout(guess),
+        *_pictures(found.pictures),
+        *_left([role for role in guess.left if not role.path]),
+        "tasks:",
+        *_tasks(guess),
+        "trainer:",
+        *trainer(guess.rows),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _pictures(its: Pictures) -> Iterator[str]:
+    size = "null" if its.size is None else str(its.size)
+    yield from commented(f"      size: {size}", f"sizes: {its.sizes}")
+    yield from commented(f"      colour: {str(its.colour).lower()}", "as those that were looked at")
+    yield from commented("      flip: true", "half of the images mirrored in training; false where left and right tell")
 
 
 def trainer(rows: int) -> list[str]:
@@ -136,7 +167,8 @@ def _tasks(guess: TableGuess) -> Iterator[str]:
     for role, kind in guess.targets:
         yield from entry(names[role.facts.name], _keys(role, kind), f"{_said(role)}; {guess.why}")
     if guess.candidates:
-        yield "  # These might be targets too; take one out of the inputs above when you make it one:"
+        way = "; take one out of the inputs above when you make it one" if guess.inputs else ""
+        yield f"  # These might be targets too{way}:"
     for role in guess.candidates:
         if role.kind:
             keys = ", ".join(f"{key}: {value}" for key, value in _keys(role, role.kind).items())
