@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtl_cli.data.archive import Archive
 from mtl_cli.data.images import BROKEN, Decoding, Pixels, pixels
-from mtl_cli.options import ConfigError, DataError
+from mtl_cli.options import ConfigError
 
 CHUNK = 256
 TINY = 8192
@@ -57,21 +57,22 @@ class Album:
         """Of one, (C, H, W). Raises: ConfigError: there is no size, and the first one is broken."""
         return self.decode(0).shape if self.how.size is None else (3 if self.how.colour else 1, *self.how.size)
 
-    def decode_all(self, thorough: bool = False) -> Tensor:
+    def decode_all(self) -> Tensor:
         """All of them, by threads.
 
         Shapes: -> (N, C, H, W) uint8
-        Raises: ConfigError: one is broken or, without a size, of another size than the first; DataError, with all
-            that are, where it is to be `thorough`.
+        Raises: ConfigError: one is broken or, without a size, of another size than the first.
         """
-        try:
-            return self._decode_all(self.shape())
-        except ConfigError:
-            if not thorough:
-                raise
-            faults = self.faults()
-        many = f"{len(faults):,} of {len(self):,} images cannot be read, or are of another size than the others"
-        raise DataError(faults[0], many, faults, len(faults))
+        shape = self.shape()
+        out = np.empty((len(self), *shape), dtype=np.uint8)
+
+        def fill(start: int) -> None:
+            for i in range(start, min(start + CHUNK, len(self))):
+                out[i] = self.decode(i, shape)
+
+        with ThreadPoolExecutor(_threads(self.content.read(self.names[0]))) as pool:
+            _drain(pool.map(fill, range(0, len(self), CHUNK)), pool)
+        return torch.from_numpy(out)
 
     def faults(self) -> list[str]:
         """What is wrong with each that is broken or, without a size, of another size than the first good one."""
@@ -83,17 +84,6 @@ class Album:
             except ConfigError as error:
                 said.append(str(error))
         return said
-
-    def _decode_all(self, shape: tuple[int, ...]) -> Tensor:
-        out = np.empty((len(self), *shape), dtype=np.uint8)
-
-        def fill(start: int) -> None:
-            for i in range(start, min(start + CHUNK, len(self))):
-                out[i] = self.decode(i, shape)
-
-        with ThreadPoolExecutor(_threads(self.content.read(self.names[0]))) as pool:
-            _drain(pool.map(fill, range(0, len(self), CHUNK)), pool)
-        return torch.from_numpy(out)
 
 
 def _threads(file: bytes) -> int:

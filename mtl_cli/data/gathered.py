@@ -15,6 +15,7 @@ from mtl_cli.data.base import Column, Place, Samples, Stream
 from mtl_cli.data.cache import cached
 from mtl_cli.data.files import Files, surveyed
 from mtl_cli.data.memory import GIB
+from mtl_cli.options import ConfigError, DataError
 
 LOG = logging.getLogger(__name__)
 
@@ -29,8 +30,20 @@ class Gathered(NamedTuple):
 def gathered(album: Album, source: str, place: Place) -> Gathered:
     """All of them, decoded, from the cache where they were before; or a stream, after each was decoded once.
 
-    Raises: ConfigError: one is broken, or of another size than the first.
+    Raises: ConfigError: one is broken, or of another size than the first; DataError, with all that are, if the place
+        wants it thorough.
     """
+    try:
+        return _gathered(album, source, place)
+    except ConfigError:
+        faults = album.faults() if place.thorough else []
+        if not faults:
+            raise
+    many = f"{len(faults):,} of {len(album):,} images cannot be read, or are of another size than the others"
+    raise DataError(faults[0], many, faults, len(faults))
+
+
+def _gathered(album: Album, source: str, place: Place) -> Gathered:
     names = hashlib.sha256("\n".join(album.names).encode(errors="surrogateescape")).hexdigest()
     words = (album.content.digest(), names, str(album.how))
     if place.memory is None:
@@ -50,7 +63,7 @@ def gathered(album: Album, source: str, place: Place) -> Gathered:
 
 def _held(album: Album, source: str, place: Place, words: tuple[str, ...]) -> Gathered:
     def build() -> tuple[Samples, Samples]:
-        images = album.decode_all(place.thorough)
+        images = album.decode_all()
         return Samples(images, {}), Samples(images[:0], {})
 
     loaded = cached(place.cache_dir, source, words, build)

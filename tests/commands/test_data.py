@@ -45,7 +45,7 @@ def task_set(here: Path, kind: str = "binary", cat: str = "quiet", dog: str = "l
 def look(capsys: Capture, *words: str) -> tuple[int, str, str]:
     code = main(["data", "task=pets", "--config-dir", "my", "data.validation=0.25", *words])
     out, err = capsys.readouterr()
-    lines = [line for line in out.splitlines() if not line.startswith("decoding")]
+    lines = [line for line in out.splitlines() if not line.startswith(("decoding", "image_folder: "))]
     assert max(map(len, lines), default=0) <= WIDTH
     assert "Traceback" not in err
     return code, out, err
@@ -94,11 +94,21 @@ def test_a_source_that_refuses_is_a_finding_and_the_other_parts_are_looked_at(he
     assert "part small: 1,797 images of 8x8, grey" in out
 
 
-def test_every_image_that_cannot_be_read_is_named(here: Path, capsys: Capture) -> None:
+def test_images_that_stay_in_files_are_looked_at_all_the_same(here: Path, capsys: Capture) -> None:
+    (here / "data/pets/test/cat/1.png").write_bytes((here / "data/pets/train/dog/3.png").read_bytes())
+    code, out, err = look(capsys, "data.memory=0")
+    assert (code, err) == (1, "mtl: pets: 1 error, 2 warnings\n")
+    assert "16 images of 6x6, in colour, left in files" in out
+    assert "in test (25.0 %)\n" in out
+    assert (here / "runs/pets/data/photos.png").is_file()
+
+
+@pytest.mark.parametrize("memory", ["null", "0"])
+def test_every_image_that_cannot_be_read_is_named(here: Path, capsys: Capture, memory: str) -> None:
     for name in ("train/cat/0.png", "train/dog/3.png", "test/dog/1.png"):
         (here / "data" / "pets" / name).write_bytes(b"\x89PNG but not really")
     Image.new("RGB", (5, 6)).save(here / "data/pets/test/cat/0.png")
-    code, out, err = look(capsys)
+    code, out, err = look(capsys, f"data.memory={memory}")
     assert (code, err) == (1, "mtl: pets: 1 error, 0 warnings\n")
     assert "4 of 16 images cannot be read, or are of another size than the others" in " ".join(out.split())
     for name in ("train/cat/0.png", "train/dog/3.png", "test/dog/1.png"):
