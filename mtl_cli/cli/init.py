@@ -16,10 +16,11 @@ PAGE = f"""\
 mtl init DATA [--out {OUT}] [--targets a,b,c]
 
 Looks at a table (CSV, TSV, JSON lines or Parquet, .gz too) or at a folder of
-images (train/<class>/* and test/<class>/*, or <class>/* alone) and writes a
-task set for it: which columns are to be predicted, which are inputs, which
-are left out. Beside each stands what was seen in it and why it was taken so.
-It asks nothing and overwrites nothing; mend by hand what it guessed wrong.
+images (train/<class>/* and test/<class>/*, <class>/* alone, or with a table
+beside them that has a column of their paths) and writes a task set for it:
+which columns are to be predicted, which are inputs, which are left out. Beside
+each stands what was seen in it and why it was taken so. It asks nothing and
+overwrites nothing; mend by hand what it guessed wrong.
 
 Without --targets, the columns with empty cells are the targets, else whole
 numbers and words of few values; the others are listed as comments.
@@ -32,6 +33,7 @@ Options:
 
 Examples:
   mtl init people.csv
+  mtl init photos
   mtl init people.csv --targets wage,moved --out conf/task/people.yaml
   mtl data --config-dir conf task=people
   mtl train --config-dir conf task=people
