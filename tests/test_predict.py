@@ -14,8 +14,10 @@ from PIL import Image
 
 from mtl_cli.__main__ import main
 from mtl_cli.data.augment import prepare
-from mtl_cli.data.base import Preparation
-from mtl_cli.data.pictures import Reader, UnreadableError
+from mtl_cli.data.base import Place, Preparation
+from mtl_cli.data.image_folder import ImageFolderSource
+from mtl_cli.data.options import ImageFolder, Resize
+from mtl_cli.data.pictures import Reader, UnreadableError, trained_on
 from mtl_cli.options import ConfigError
 
 SMALL = ["device=cpu", "device.threads=1", "trainer.max_steps=1", "trainer.batch_size=8", "backbone.channels=4",
@@ -203,3 +205,35 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert out == ""
     assert err.startswith(f"mtl: {says}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("wanted", [None, (7, 5)])
+def test_an_image_reaches_the_model_as_in_training(
+    resize: Resize, colour: bool, wanted: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    """Of any size, turned by its EXIF, also where the backbone wants another size and three channels."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for split, name in (("train", "1.png"), ("test", "2.png")):
+        folder = tmp_path / "photos" / split / "a"
+        folder.mkdir(parents=True)
+        noise = np.random.default_rng(len(name)).integers(0, 256, (11, 16, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / name, exif=exif)
+    option = ImageFolder(path="photos", size=[9, 6], resize=resize, colour=colour, test=0.2, crop=0, flip=False)
+    trained = ImageFolderSource(option, Place(tmp_path, tmp_path / "cache", 0, False, {})).load().train.inputs
+    assert isinstance(trained, torch.Tensor)
+    preparation = Preparation((0.0,) * 3, (1.0,) * 3, 0, False, wanted)
+    reader = Reader((3, *(wanted or (9, 6))), wanted is not None, trained_on({"photos": option}))
+    expected = prepare(trained, preparation)[0].expand(3, -1, -1)
+    assert torch.equal(reader(tmp_path / "photos/train/a/1.png"), expected)
+
+
+def test_two_ways_of_decoding_are_no_way_to_predict() -> None:
+    options = {
+        name: ImageFolder(path="x", size=8, resize=resize, colour=True, test=0.2, crop=0, flip=False)
+        for name, resize in (("one", "crop"), ("other", "pad"))
+    }
+    with pytest.raises(ConfigError, match=r"data\.parts one and other decode images in different ways"):
+        trained_on(options)

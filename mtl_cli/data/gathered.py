@@ -50,12 +50,12 @@ def _gathered(album: Album, source: str, place: Place) -> Gathered:
         return _held(album, source, place, words)
     shape = album.shape()
     size = len(album) * math.prod(shape)
-    said = f"{source}: {len(album):,} images of {'x'.join(map(str, shape))} take {size / GIB:.2f} GiB"
+    said = f"{source}: {len(album):,} images of {'x'.join(map(str, shape))} take {size / GIB:.2g} GiB"
     if size <= place.memory:
         LOG.info("%s, in memory", said)
         return _held(album, source, place, words)
     LOG.info(
-        "%s, data.memory leaves them %.2f: they stay in files, decoded by %d processes",
+        "%s, data.memory leaves them %.2g: they stay in files, decoded ahead (data.workers=%d)",
         said, place.memory / GIB, place.workers,
     )  # fmt: skip
     return _left(album, source, place, words, shape)
