@@ -1,6 +1,7 @@
 """Some samples of a part with their labels, as `mtl data` draws them."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 from torch import Tensor
@@ -59,9 +60,13 @@ def _frame(inputs: Tensor | Stream) -> Frame:
 
 def _rows(examined: Examined, frame: Frame, index: Tensor, labels: dict[str, list[str]]) -> Rows:
     its = frame[index]
-    cells = {name: [MARK if x != x else f"{x:.6g}" for x in v.tolist()] for name, v in its.numbers.items()}  # noqa: PLR0124
-    cells |= {name: _dates(days) for name, days in its.dates.items()}
-    cells |= {name: _words(column) for name, column in its.categories.items()}
+    kinds = (
+        {name: _numbers(values) for name, values in its.numbers.items()},
+        {name: _dates(days) for name, days in its.dates.items()},
+        {name: _words(column) for name, column in its.categories.items()},
+    )
+    in_turn = [pair for pairs in zip_longest(*(kind.items() for kind in kinds)) for pair in pairs if pair]
+    cells = dict(in_turn)  # some of each kind, where not all have room
     tasks = list(labels)[: COLUMNS - 2]
     columns = list(cells)[: COLUMNS - len(tasks)]
     heading = [*((task, i) for i, task in enumerate(tasks)), *((name, None) for name in columns)]
@@ -75,6 +80,10 @@ def _rows(examined: Examined, frame: Frame, index: Tensor, labels: dict[str, lis
 def _shape(task: str, target: Tensor, classes: tuple[str, ...]) -> TargetShape:
     values: Sequence[float] = counts(target, classes) if classes else target[labelled(target)].tolist()
     return TargetShape(task, classes, np.asarray(values, dtype=np.float64))
+
+
+def _numbers(values: Tensor) -> list[str]:
+    return [MARK if x != x else f"{x:.6g}" for x in values.tolist()]  # noqa: PLR0124  # NaN
 
 
 def _dates(days: Tensor) -> list[str]:

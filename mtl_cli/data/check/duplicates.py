@@ -58,7 +58,7 @@ def duplicates(pieces: Pieces, classes: Mapping[str, tuple[str, ...]]) -> list[F
     findings = _coarse(its) if of_table else []
     coarse = bool(findings)
     findings += _in_two_splits(pieces, its, item, coarse)
-    findings += _within(pieces, its, item)
+    findings += [] if coarse else _within(pieces, its, item)
     return findings + _contradicted(pieces, its, classes, item)
 
 
@@ -68,7 +68,7 @@ def _coarse(its: Twins) -> list[Finding]:
     within = int((np.bincount(train, minlength=len(its.sizes))[train] > 1).sum())
     others = [groups for split, groups in its.groups.items() if split != "train" and len(groups)]
     between = max((float(np.isin(groups, train).mean()) for groups in others), default=0.0)
-    if within / len(train) < NATURAL * between or within == 0:
+    if between == 0 or within / len(train) < NATURAL * between:
         return []
     told = (
         f"{within:,} rows of train have a twin there ({share(within, len(train))}), and about as many in other splits"
@@ -106,7 +106,7 @@ def _in_two_splits(pieces: Pieces, its: Twins, item: str, coarse: bool) -> list[
         order = {group: row for row, group in reversed(list(enumerate(its.groups[first].tolist())))}
         pairs = (
             _pair(pieces[second].where(row), pieces[first].where(order[its.groups[second][row]]))
-            for row in rows[:MOST_PLACES].tolist()
+            for row in rows[: 0 if coarse else MOST_PLACES].tolist()
         )
         line = f"the same {item} in {first} and {second}: {len(rows):,} of {of:,} in {second} ({share(len(rows), of)})"
         error = not coarse and len(rows) >= LEAK * of
