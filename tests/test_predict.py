@@ -16,9 +16,10 @@ from mtl_cli.__main__ import main
 from mtl_cli.data.augment import prepare
 from mtl_cli.data.base import Place, Preparation
 from mtl_cli.data.image_folder import ImageFolderSource
-from mtl_cli.data.options import ImageFolder, Resize
-from mtl_cli.data.pictures import Reader, UnreadableError, trained_on
+from mtl_cli.data.options import SOURCES, ImageFolder, Resize
+from mtl_cli.data.pictures import Reader, UnreadableError, listing, paths, trained_on
 from mtl_cli.options import ConfigError
+from tests.options import default
 
 SMALL = ["device=cpu", "device.threads=1", "trainer.max_steps=1", "trainer.batch_size=8", "backbone.channels=4",
          "backbone.depth=2", "data.limit=40", "plots=false", "tensorboard=false"]  # fmt: skip
@@ -116,6 +117,20 @@ def test_a_table_may_name_the_images(run: Path, photos: Path, capsys: pytest.Cap
     (photos / "list.csv").write_text("id,file\n1,b/10.png\n")
     assert predict(run, f"input={photos}/list.csv") == 2
     assert capsys.readouterr() == ("", "mtl: photos/list.csv has no column 'path': choose from file, id\n")
+
+
+def test_images_are_looked_for_beside_their_table_then_where_training_had_them(tmp_path: Path) -> None:
+    option = default(SOURCES, "image_table", path="photos", labels="labels.csv", column="file", delimiter=";")
+    for name in ("photos/a.png", "photos/b.png", "b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "new.csv").write_text("file;size\na.png;1,5\n b.png;2\nnone.png;\n")
+    how = listing({"photos": option}, tmp_path)
+    found = list(paths(str(tmp_path / "new.csv"), "-", [], how))
+    assert found == [tmp_path / "photos" / "a.png", tmp_path / "b.png", tmp_path / "none.png"]
+    (tmp_path / "new.csv").write_text("file;size\na.png;1\n;2\n")
+    with pytest.raises(ConfigError, match="row 2, column file: it is empty: it should name an image"):
+        list(paths(str(tmp_path / "new.csv"), "-", [], how))
 
 
 def test_a_bad_image_ends_it_where_that_is_asked_for(

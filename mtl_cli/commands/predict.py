@@ -14,7 +14,7 @@ from mtl_cli.commands.restore import Restored, restore
 from mtl_cli.config import Config
 from mtl_cli.data.items import Items
 from mtl_cli.data.options import TableFile
-from mtl_cli.data.pictures import Reader, images, paths, trained_on
+from mtl_cli.data.pictures import Reader, images, listing, paths, trained_on
 from mtl_cli.data.table.given import Trained, rows_of, rows_of_stdin
 from mtl_cli.options import JobError
 from mtl_cli.reporting.atomic import placed
@@ -69,7 +69,8 @@ def _batches(config: Config, asked: Prediction, restored: Restored, shipped: Shi
         return "row", rows_of(Path(name).expanduser(), name, trained, size)
     resized = any(preparation.size is not None for preparation in restored.known.preparations.values())
     reader = Reader(restored.given.shape, resized, trained_on(config.data.parts))
-    return "image", images(paths(name, STDIN, sys.stdin), reader, size)
+    how = listing(config.data.parts, Path(config.data_dir).expanduser())
+    return "image", images(paths(name, STDIN, sys.stdin, how), reader, size)
 
 
 def _free(name: str, taken: Mapping[str, Task]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from mtl_cli.data.images import BROKEN, Decoding, decoding, pixels
 from mtl_cli.data.items import Fault, Items
-from mtl_cli.data.options import ImageFiles
+from mtl_cli.data.options import ImageFiles, ImageTable
 from mtl_cli.data.suffixes import SUFFIXES
 from mtl_cli.data.table.frame import has
 from mtl_cli.data.table.read import LINES, PARQUET, TABS, rows
@@ -20,15 +21,35 @@ from mtl_cli.data.table.rows import Layout
 from mtl_cli.options import ConfigError, Option
 
 LISTS = (*PARQUET, *LINES, *TABS, ".csv")
-LISTED = "path"
 WHITE = 255.0
 """The raw value that 1 stands for in an image that a shipped model takes."""
 
 
-def paths(given: str, stdin: str, lines: Iterable[str]) -> Iterable[Path]:
+class Listing(NamedTuple):
+    """How a table names images: in which column, from which folders on, after its own; and how it is written."""
+
+    column: str = "path"
+    folders: tuple[Path, ...] = ()
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+
+
+PLAIN = Listing()
+
+
+def listing(parts: Mapping[str, Option], data_dir: Path) -> Listing:
+    """As the table of training did, where there was one."""
+    for option in parts.values():
+        if isinstance(option, ImageTable):
+            folder = data_dir / Path(option.path).expanduser()
+            return Listing(option.column, (folder,), option.delimiter, option.encoding)
+    return PLAIN
+
+
+def paths(given: str, stdin: str, lines: Iterable[str], how: Listing = PLAIN) -> Iterable[Path]:
     """The image that `given` names, those below a folder in sorted order, or those of `lines` where it is `stdin`.
 
-    Those of a table are what its column `path` names, from the table's folder on.
+    Those of a table are what one of its columns names.
 
     Raises: ConfigError: the folder holds no image; the table cannot be read, or has no such column.
     """
@@ -36,20 +57,22 @@ def paths(given: str, stdin: str, lines: Iterable[str]) -> Iterable[Path]:
         return (Path(line.rstrip("\r\n")) for line in lines if line.strip())
     path = Path(given).expanduser()
     if not path.is_dir():
-        return _listed(path, given) if Path(given.lower().removesuffix(".gz")).suffix in LISTS else [path]
+        return _listed(path, given, how) if Path(given.lower().removesuffix(".gz")).suffix in LISTS else [path]
     found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
     if not found:
         raise ConfigError(f"input={given} holds no image: name a folder with files such as .png or .jpg below it")
     return sorted(found)
 
 
-def _listed(table: Path, name: str) -> Iterator[Path]:
-    for piece in rows(table, name, Layout(only=frozenset({LISTED})), None):
-        has(piece.table, [LISTED], name)
-        for number, cell in zip(piece.numbers, piece.table.column(LISTED).to_pylist(), strict=True):
-            if not str(cell or "").strip():
-                raise ConfigError(f"{name}, row {number}, column {LISTED}: it is empty: it should name an image")
-            yield table.parent / str(cell).strip()
+def _listed(table: Path, name: str, how: Listing) -> Iterator[Path]:
+    for piece in rows(table, name, Layout(how.delimiter, how.encoding, only=frozenset({how.column})), None):
+        has(piece.table, [how.column], name)
+        for number, cell in zip(piece.numbers, piece.table.column(how.column).to_pylist(), strict=True):
+            image = str(cell or "").strip()
+            if not image:
+                raise ConfigError(f"{name}, row {number}, column {how.column}: it is empty: it should name an image")
+            places = [folder / image for folder in (table.parent, *how.folders)]
+            yield next((place for place in places if place.is_file()), places[0])
 
 
 def trained_on(parts: Mapping[str, Option]) -> Decoding | None:
