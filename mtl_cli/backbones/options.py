@@ -19,10 +19,20 @@ class BackboneOption(Option):
 
 
 class Mlp(BackboneOption, tag="mlp"):
-    """Fully connected layers with ReLU, each a stage; flattens its input."""
+    """Fully connected layers with ReLU, each a stage; flattens an image, embeds a table's categories."""
 
     hidden: Annotated[list[Count], Meta(min_length=1, description="width of each layer")]
     dropout: Annotated[Share, Meta(description="share of hidden units dropped")]
+
+
+class FtTransformer(BackboneOption, tag="ft_transformer"):
+    """A transformer over a table's columns, each a token (Gorishniy 2021)."""
+
+    width: Annotated[Count, Meta(description="numbers in a token")]
+    blocks: Annotated[Count, Meta(description="of attention and feed-forward layers, each a stage")]
+    heads: Annotated[Count, Meta(description="of attention; they divide the width")]
+    attention_dropout: Annotated[Share, Meta(description="share of attention dropped")]
+    dropout: Annotated[Share, Meta(description="share of units of the feed-forward layers dropped")]
 
 
 class Cnn(BackboneOption, tag="cnn"):
@@ -65,6 +75,7 @@ class Torchvision(BackboneOption, tag="torchvision"):
 BACKBONES = Table(
     "backbone",
     (Mlp, "mtl_cli.backbones.mlp:MlpBackbone"),
+    (FtTransformer, "mtl_cli.backbones.ft_transformer:FtTransformerBackbone"),
     (Cnn, "mtl_cli.backbones.cnn:CnnBackbone"),
     (Lenet, "mtl_cli.backbones.lenet:LenetBackbone"),
     (Resnet18Cifar, "mtl_cli.backbones.resnet:Resnet18CifarBackbone"),

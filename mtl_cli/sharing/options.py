@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from mtl_cli.options import Option, Positive, Table
+from mtl_cli.options import Count, Option, Positive, Table
 
 
 class Hard(Option, tag="hard"):
@@ -23,9 +23,18 @@ class CrossStitch(Option, tag="cross_stitch"):
     lr_factor: Annotated[Positive, Meta(description="learning rate of the mixtures, relative to the network's")]
 
 
+class Mmoe(Option, tag="mmoe"):
+    """A backbone for all tasks, experts on its vector, and a gate a task that mixes them (Ma 2018)."""
+
+    experts: Annotated[Count, Meta(description="how many")]
+    hidden: Annotated[list[Count], Meta(min_length=1, description="widths of each expert's layers")]
+    gate_at: Annotated[str | None, Meta(description="a stage that gates read, pooled; null: what experts read")]
+
+
 SHARINGS = Table(
     "sharing",
     (Hard, "mtl_cli.sharing.hard:HardSharing"),
     (Independent, "mtl_cli.sharing.independent:IndependentSharing"),
     (CrossStitch, "mtl_cli.sharing.cross_stitch:CrossStitchSharing"),
+    (Mmoe, "mtl_cli.sharing.mmoe:MmoeSharing"),
 )

@@ -12,15 +12,17 @@ from mtl_cli.backbones.base import Backbone, BackboneFactory, Pool
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.data.base import InputSpec
 from mtl_cli.options import ConfigError
+from tests.backbones.inputs import given
+from tests.backbones.inputs import inputs as samples
 from tests.options import build
 
 SHAPE = (3, 32, 32)
 EVERY = pytest.mark.parametrize("name", list(BACKBONES))
 
 
-def made(name: str, shape: tuple[int, ...] = SHAPE, **changes: object) -> Backbone:
+def made(name: str, shape: tuple[int, ...] | None = None, **changes: object) -> Backbone:
     torch.manual_seed(0)
-    backbone: Backbone = build(BACKBONES, name, InputSpec(shape), **changes)
+    backbone: Backbone = build(BACKBONES, name, given(name) if shape is None else InputSpec(shape), **changes)
     return backbone.eval()
 
 
@@ -37,7 +39,7 @@ def pairs(tensors: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
 @EVERY
 def test_stages_one_after_the_other_and_the_neck_are_the_backbone(name: str) -> None:
     backbone = made(name)
-    inputs = images()
+    inputs = samples(given(name))
     kept = inputs.clone()
     features = backbone(inputs)
     assert torch.equal(inputs, kept)  # nothing writes into what came before it
@@ -53,7 +55,7 @@ def test_stages_one_after_the_other_and_the_neck_are_the_backbone(name: str) -> 
 @EVERY
 def test_the_spec_tells_what_the_tensors_show(name: str) -> None:
     backbone = made(name)
-    features = backbone(images())
+    features = backbone(samples(given(name)))
     assert features.vector.shape == (2, backbone.spec.width)
     assert [stage.name for stage in backbone.spec.stages] == list(features.stages)
     for stage in backbone.spec.stages:
@@ -68,7 +70,7 @@ def test_the_spec_tells_what_the_tensors_show(name: str) -> None:
 @EVERY
 def test_gradients_pass_from_every_stage_to_all_that_lies_before_it(name: str) -> None:
     backbone = made(name).train()
-    leaf = images().requires_grad_()
+    leaf = samples(given(name)).requires_grad_()
     features = backbone(leaf)
     tensors = [leaf, *features.stages.values(), features.vector]
     for i, tensor in enumerate(tensors[1:]):

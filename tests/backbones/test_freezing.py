@@ -6,7 +6,6 @@ from torch import Tensor
 
 from mtl_cli.backbones.base import Backbone, BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
-from mtl_cli.data.base import InputSpec
 from mtl_cli.evaluation import evaluating
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError
@@ -15,6 +14,7 @@ from mtl_cli.tasks.options import HEADS
 from mtl_cli.training.graph import usage
 from mtl_cli.training.optimizer import build_optimizer
 from mtl_cli.training.options import OPTIMIZERS
+from tests.backbones.inputs import given, inputs
 from tests.options import build, default
 
 TASKS = ["a", "b"]
@@ -22,7 +22,7 @@ TASKS = ["a", "b"]
 
 def made(name: str) -> Backbone:
     torch.manual_seed(0)
-    backbone: Backbone = build(BACKBONES, name, InputSpec((3, 32, 32)))
+    backbone: Backbone = build(BACKBONES, name, given(name))
     return backbone
 
 
@@ -40,7 +40,7 @@ def test_a_stage_and_all_before_it_stay_as_they_are_and_the_rest_trains(name: st
     backbone.train()
     before = {key: tensor.clone() for key, tensor in backbone.stages[first].state_dict().items()}
     optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
-    backbone(images()).vector.square().sum().backward()
+    backbone(inputs(given(name), 4)).vector.square().sum().backward()
     optimizer.step()
     assert all(torch.equal(tensor, before[key]) for key, tensor in backbone.stages[first].state_dict().items())
     assert not any(module.training for module in backbone.stages[first].modules())

@@ -6,10 +6,12 @@ from torch import Tensor
 
 from mtl_cli.backbones.base import StageSpec
 from mtl_cli.contracts import slot
+from mtl_cli.options import ConfigError
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.sharing.cross_stitch import CrossStitchSharing, Stitch
 from mtl_cli.sharing.hard import HardSharing
 from mtl_cli.sharing.independent import IndependentSharing
+from mtl_cli.sharing.mmoe import MmoeSharing
 from mtl_cli.sharing.options import SHARINGS
 from tests.options import build, default
 from tests.sharing.test_every_sharing import TASKS, factory, images, made, moved, used
@@ -162,3 +164,45 @@ def test_cross_stitchs_mixtures_learn_at_their_own_rate_without_decay() -> None:
     assert [tuple(p.shape) for p in group.parameters] == [(3, 3, 4), (3, 3, 8)]
     assert (group.lr_factor, group.decay) == (100.0, False)
     assert default(SHARINGS, "cross_stitch").lr_factor != 100.0
+
+
+def test_mmoe_mixes_its_experts_by_each_tasks_softmax_of_what_they_read() -> None:
+    sharing = moved(made("mmoe"))
+    assert isinstance(sharing, MmoeSharing)
+    stem = sharing.stem(images())
+    experts = [(stem.vector @ e.layers[0].weight.T + e.layers[0].bias).clamp_min(0) for e in sharing.experts]
+    assert len(experts) == 8
+    for task, features in sharing(images(), TASKS).items():
+        scores = stem.vector @ sharing.gates[slot(task)].weight.T
+        scores = (scores - scores.amax(1, keepdim=True)).exp()
+        gate = scores / scores.sum(1, keepdim=True)
+        expected = sum(gate[:, e, None] * made_by for e, made_by in enumerate(experts))
+        torch.testing.assert_close(features.vector, expected)
+
+
+def test_mmoe_with_one_expert_is_hard_whose_trunk_ends_in_that_expert() -> None:
+    torch.manual_seed(1)
+    sharing = build(SHARINGS, "mmoe", factory("map"), list(TASKS), experts=1, hidden=[5])
+    expected = sharing.experts[0](sharing.stem(images()).vector)
+    for features in sharing(images(), TASKS).values():
+        torch.testing.assert_close(features.vector, expected)
+
+
+def test_mmoe_shares_stem_and_experts_and_each_gate_is_its_own_tasks() -> None:
+    found = used(made("mmoe"))
+    assert len(found.shared) == NETWORK + 8 * 2
+    for task, own in found.own.items():
+        assert len([name for name in own if name == f"sharing.gates.{slot(task)}.weight"]) == 1
+        assert len(own) == 3  # the gate, and a head's weight and bias
+    assert not found.bottleneck
+
+
+def test_mmoes_gates_may_read_a_stage_and_no_other_name() -> None:
+    torch.manual_seed(1)
+    sharing = build(SHARINGS, "mmoe", factory("map"), list(TASKS), gate_at="stage1").eval()
+    pooled = sharing.stem(images()).stages["stage1"].mean((2, 3))
+    features = sharing(images(), TASKS)[TASKS[0]]
+    gate = sharing.gates[slot(TASKS[0])]
+    torch.testing.assert_close(features.aux["gate"], (pooled @ gate.weight.T).softmax(1))
+    with pytest.raises(ConfigError, match=r"sharing.gate_at=stage9 is no stage of the backbone: did you mean stage"):
+        build(SHARINGS, "mmoe", factory("map"), list(TASKS), gate_at="stage9")
