@@ -93,7 +93,7 @@ def identify(value: Any) -> str:
 
 
 EVERY = [line for page in PAGES for line in lines(page)]
-MTL = [line for line in EVERY if "mtl" in line.words]
+MTL = [line for line in EVERY if "mtl" in line.words and line.page != "own-data.md"]  # tests/test_own_data.py runs it
 TOYS = [line for line in MTL if line.page == "CONTRIBUTING.md"]
 
 
