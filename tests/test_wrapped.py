@@ -44,6 +44,7 @@ def raw(inner: Any) -> dict[str, Any]:
         "tensorboard": False,
     }
     data = {"seed": 0, "limit": None, "validation": 0.1, "held_out": 0.1, "download": False, "statistics": "part"}
+    data |= {"sampling": "uniform", "memory": None, "workers": None}
     task = OmegaConf.to_container(OmegaConf.load(CONF / "task" / "digits.yaml"))
     assert isinstance(task, dict)
     found |= {"task": "digits", "name": None, "seed": 0, "plugins": [], "regularizer": {}, "tasks": task["tasks"]}

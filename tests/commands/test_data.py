@@ -46,6 +46,7 @@ def look(capsys: Capture, *words: str) -> tuple[int, str, str]:
     code = main(["data", "task=pets", "--config-dir", "my", "data.validation=0.25", *words])
     out, err = capsys.readouterr()
     lines = [line for line in out.splitlines() if not line.startswith(("decoding", "image_folder: "))]
+    lines = [line for line in lines if str(Path.cwd()) not in line]  # a path is as long as it is
     assert max(map(len, lines), default=0) <= WIDTH
     assert "Traceback" not in err
     return code, out, err

@@ -92,7 +92,7 @@ def reply(line: str, before: str = "") -> list[str]:
     ("line", "words"),
     [
         ("mtl train sha", ["sharing="]),
-        ("mtl train sharing=", ["hard ", "independent ", "cross_stitch "]),
+        ("mtl train sharing=", ["hard ", "independent ", "cross_stitch ", "mmoe "]),
         ("mtl train tasks.digit.head.", ["tasks.digit.head.at="]),
         ("mtl train data_dir=d", ["deep\\ dir/"]),
         ("mtl train data_dir=i", ["it\\'s\\ \\$5\\ \\&\\ more/"]),
