@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtl_cli.backbones.base import Backbone, BackboneFactory, Wanted
 from mtl_cli.backbones.options import BACKBONES
+from mtl_cli.commands.classes import as_learned
 from mtl_cli.commands.divide import (
     divide,
     encoded,
@@ -24,7 +25,7 @@ from mtl_cli.data.base import Frame, InputSpec, PartData, Preparation, RawPart, 
 from mtl_cli.data.options import ImageSource
 from mtl_cli.draws import seed_of
 from mtl_cli.model import MultiTaskModel
-from mtl_cli.options import ConfigError
+from mtl_cli.options import ConfigError, nearest
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.tasks.base import Fitted, Head, Task
@@ -57,8 +58,9 @@ class Data(NamedTuple):
 def build_data(config: Config, heldout: bool, known: Known | None) -> Data:
     """Reads, splits and prepares; `known` takes the place of what would be read off train.
 
-    Raises: ConfigError: no data, or a target that does not fit it.
+    Raises: ConfigError: no data, or a target that does not fit it; a task, a class or a column that is not known.
     """
+    tasks = {} if known is None else build_tasks(config, known)
     wanted = Wanted() if known else BACKBONES.target(config.backbone).wants(config.backbone)
     divided: dict[str, dict[str, RawPart]] = {}
     classes: dict[str, tuple[str, ...]] = {}
@@ -68,16 +70,22 @@ def build_data(config: Config, heldout: bool, known: Known | None) -> Data:
         loaded = source.load()
         digests[part] = loaded.digest
         pieces, its_classes = targeted(config, part, source, loaded)
+        if known is not None:
+            learned = {name: tasks[name].fitted.classes for name in its_classes}
+            pieces, its_classes = as_learned(config, pieces, its_classes, learned, source), learned
         classes |= its_classes
         divided[part] = divide(config, part, pieces, its_classes, heldout)
     known = known or read_off(config, divided, classes, wanted)
     splits = encoded(divided, known.preparations)
     given = given_of(splits["train"], known.preparations)
-    return Data(splits, build_tasks(config, known), parts_of(config), known, given, digests, sources)
+    return Data(splits, tasks or build_tasks(config, known), parts_of(config), known, given, digests, sources)
 
 
 def build_tasks(config: Config, known: Known) -> dict[str, Task]:
-    """The tasks in the order of the task set."""
+    """The tasks in the order of the task set. Raises: ConfigError: nothing is known of one."""
+    for name in config.tasks:
+        if name not in known.fitted:
+            raise ConfigError(f"tasks.{name} is no task of the checkpoint: {nearest(name, list(known.fitted))}")
     return {name: _task(config, name, known.fitted[name]) for name in config.tasks}
 
 

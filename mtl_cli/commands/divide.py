@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mtl_cli.commands.classes import seen
 from mtl_cli.config import Config
 from mtl_cli.data.base import (
     Column,
@@ -20,7 +21,6 @@ from mtl_cli.data.base import (
     Source,
     Split,
     Stream,
-    labelled,
 )
 from mtl_cli.data.cache import cache_folder
 from mtl_cli.data.memory import GIB, free
@@ -28,7 +28,7 @@ from mtl_cli.data.options import SOURCES, TableFile
 from mtl_cli.data.split import carve, keep_seen, limit, take
 from mtl_cli.data.table.code import Encoding
 from mtl_cli.data.table.encoding import encode, fit_encoding, joined
-from mtl_cli.options import MOST_PLACES, ConfigError, DataError, text
+from mtl_cli.options import ConfigError
 from mtl_cli.tasks.options import KINDS, Multilabel
 from mtl_cli.tasks.target import column_of, column_read
 
@@ -95,7 +95,7 @@ def targeted(config: Config, part: str, source: Source, loaded: Loaded) -> tuple
         target, classes[name] = KINDS.target(option).encode(name, option, column_of(name, option.target, whole))
         for split, piece in zip(pieces, target.split(sizes), strict=True):
             targets[split][name] = piece
-        _seen(config, name, {split: its[name] for split, its in targets.items()}, classes[name], source)
+        seen(config, name, {split: its[name] for split, its in targets.items()}, classes[name], source)
     raw = {
         split: RawPart(samples.inputs, targets[split], torch.arange(len(samples.inputs)))
         for split, samples in pieces.items()
@@ -149,45 +149,27 @@ def table_preparation(encoding: Encoding) -> Preparation:
 
 
 def encoded(divided: Mapping[str, RawSplit], preparations: Mapping[str, Preparation]) -> dict[str, Split]:
-    """The splits (train, heldout, val, test), by part, their tables encoded."""
+    """The splits (train, heldout, val, test), by part, their tables encoded.
+
+    Raises: ConfigError: a table has other input columns than the one that the encoding was read off.
+    """
     splits: dict[str, Split] = {"train": {}, "heldout": {}, "val": {}, "test": {}}
     for part, pieces in divided.items():
         for split, piece in pieces.items():
             inputs, table = piece.inputs, preparations[part].table
             if isinstance(inputs, Frame):
-                assert table is not None
-                inputs = encode(inputs, table)
+                inputs = encode(inputs, _fitting(part, inputs, table))
             splits[split][part] = PartData(inputs, piece.targets, piece.origin)
     return splits
 
 
-def _seen(config: Config, name: str, targets: Mapping[str, Tensor], classes: tuple[str, ...], source: Source) -> None:
-    """Raises: ConfigError: a class or a tag in val or test that no sample of the whole train has."""
-    if not classes:
-        return
-    several = targets["train"].ndim == 2
-    for split in ("val", "test"):
-        if split not in targets:
-            continue
-        pairs = _unseen(targets["train"], targets[split]).tolist()
-        if pairs:
-            column, what = column_read(config.tasks[name].target)[0], "tag" if several else "class"
-            places = [
-                f"{source.where(split, row)}, column {column}: {text(classes[label])}"
-                for row, label in pairs[:MOST_PLACES]
-            ]
-            rule = f"is a {what} of tasks.{name} that train never has"
-            way_out = f"leave it out of {split}{'' if several else ', or map it to null'}"
-            many = f"task {name}: {len(pairs):,} labels of {split} are a {what} that train never has: {way_out}"
-            raise DataError(f"{places[0]} {rule}: {way_out}", many, places, len(pairs))
-
-
-def _unseen(known: Tensor, target: Tensor) -> Tensor:
-    """The K rows with a class or a tag that `known` never has, and which. Shapes: (N,), or (N, C), each -> (K, 2)"""
-    if known.ndim == 2:
-        return ((target == 1) & ~(known == 1).any(0)).nonzero()
-    rows = (labelled(target) & ~torch.isin(target, known.unique())).nonzero()[:, 0]
-    return torch.stack([rows, target[rows].long()], dim=1)
+def _fitting(part: str, frame: Frame, table: Encoding | None) -> Encoding:
+    found = ({*frame.numbers}, {*frame.dates}, {*frame.categories})
+    if table is None or found != table.columns:
+        raise ConfigError(
+            f"data.parts.{part} has other input columns than the checkpoint was trained on: leave out what changes them"
+        )
+    return table
 
 
 def _kept(config: Config, part: str, split: str, piece: RawPart) -> Tensor:

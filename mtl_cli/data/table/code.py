@@ -80,3 +80,8 @@ class Encoding(Struct, frozen=True):
     def names(self) -> tuple[str, ...]:
         """The columns of the table."""
         return (*(n.name for n in self.numbers), *(d.name for d in self.dates), *(c.name for c in self.categories))
+
+    @property
+    def columns(self) -> tuple[set[str], set[str], set[str]]:
+        """The same by what they hold: numbers, dates, words."""
+        return {n.name for n in self.numbers}, {d.name for d in self.dates}, {c.name for c in self.categories}

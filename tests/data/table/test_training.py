@@ -144,3 +144,39 @@ def test_a_class_that_the_limit_leaves_out_of_train_is_no_mistake(tmp_path):
         tmp_path, {"p": part}, {"y": {"kind": "classification", "target": "y"}}, "data.limit=20", "trainer.max_steps=1"
     )
     assert code == 0
+
+
+def lines(words: str) -> str:
+    """Rows of three kinds, each with numbers of its own."""
+    at = {"ant": 0, "bee": 5, "cat": 10, "dog": 15}
+    return "x,kind\n" + "".join(f"{at[word] + i % 7 / 10},{word}\n" for i, word in enumerate(words.split()))
+
+
+def test_other_data_is_evaluated_by_the_classes_that_the_checkpoint_knows(tmp_path, monkeypatch, capsys):
+    for folder, words in (("a", "ant bee cat "), ("b", "bee cat "), ("c", "bee cat dog ")):
+        (tmp_path / folder).mkdir()
+        put(tmp_path / folder, "t.csv", lines(40 * words))
+    monkeypatch.setenv("MTL_DATA", str(tmp_path / "a"))
+    parts = {"rows": {"name": "table", "path": "t.csv", "numbers": ["x"]}}
+    tasks = {"kind": {"kind": "classification", "target": "kind"}}
+    code, run = train(tmp_path, parts, tasks, "trainer.max_steps=60", "trainer.epochs=60", "optimizer.lr=0.03")
+    assert code == 0
+    monkeypatch.setenv("MTL_DATA", str(tmp_path / "b"))
+    assert main(["eval", f"checkpoint={run}", "device=cpu"]) == 0
+    assert json.loads(next((run / "eval").glob("*.json")).read_text())["test"]["kind"]["accuracy"] > 0.95
+    monkeypatch.setenv("MTL_DATA", str(tmp_path / "c"))
+    capsys.readouterr()
+    assert main(["eval", f"checkpoint={run}", "device=cpu"]) == 2
+    assert "t.csv, row 3, column kind: dog is a class of tasks.kind that the checkpoint" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_not_evaluated_on_other_columns_or_tasks(tmp_path, capsys):
+    path = table(tmp_path, "t.csv", people(60, 0))
+    parts = {"flats": {"name": "table", "path": path, **INPUTS}}
+    code, run = train(tmp_path, parts, TASKS, "trainer.max_steps=1")
+    assert code == 0
+    capsys.readouterr()
+    assert main(["eval", f"checkpoint={run}", "data.parts.flats.numbers=[age]"]) == 2
+    assert "data.parts.flats has other input columns than the checkpoint was trained on" in capsys.readouterr().err
+    assert main(["eval", f"checkpoint={run}", "tasks.stays.kind=binary", "tasks.stays.target=moves"]) == 2
+    assert "tasks.stays is no task of the checkpoint" in capsys.readouterr().err
