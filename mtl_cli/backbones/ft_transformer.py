@@ -66,7 +66,7 @@ class Tokens(nn.Module):
         codes = inputs[:, self._numbers :].long()
         found = [table(codes[:, k])[:, None] for k, table in enumerate(self.embeddings)]
         columns = torch.cat([numbers, *found], dim=1) + self.biases
-        return torch.cat([self.cls.expand(len(inputs), 1, -1), columns], dim=1)
+        return torch.cat([self.cls.expand(inputs.shape[0], 1, -1), columns], dim=1)
 
 
 class Block(nn.Module):

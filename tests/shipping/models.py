@@ -66,7 +66,11 @@ def live(
     """A model that has been in training: no two networks equal, each part with running statistics of its own."""
     torch.manual_seed(0)
     given = InputSpec(shape) if table is None else InputSpec((table.width,), table.cardinalities)
-    small = {"cnn": {"channels": 4, "depth": 2, "norm": "batch"}, "mlp": {"hidden": [7, 6]}}[backbone]
+    small = {
+        "cnn": {"channels": 4, "depth": 2, "norm": "batch"},
+        "mlp": {"hidden": [7, 6]},
+        "ft_transformer": {"width": 8, "blocks": 2, "heads": 2},
+    }[backbone]
     factory = BackboneFactory(build(BACKBONES, backbone, given, **small))
     tasks = tasks_of(kinds or list(KINDS))
     shared = build(SHARINGS, sharing, factory, list(tasks))

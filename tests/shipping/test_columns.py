@@ -199,3 +199,14 @@ def test_the_script_of_the_docs_uses_a_table_without_mtl(shipped: Shipped, tmp_p
 def _plain(width: int) -> Preparation:
     values: Tensor = torch.ones(width)
     return Preparation(tuple(values.tolist()), tuple(values.tolist()), crop=0, flip=False)
+
+
+@pytest.mark.parametrize("name", ["pt2", "onnx"])
+def test_a_transformer_over_columns_and_its_experts_ship_with_any_batch(name: str, tmp_path: Path) -> None:
+    asked = live("mmoe", "ft_transformer", table=TABLE)
+    shipped = shipped_of(asked, shape=(TABLE.width,))
+    file = written(name, shipped, tmp_path / "file.pt2")
+    option = default(FORMATS, name)
+    made = FORMATS.target(option)(option, Recipe({}, lambda _: shipped))
+    with quiet():
+        judge(compare(asked, shipped, made.load(file)), made.tolerance)
