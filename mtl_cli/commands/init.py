@@ -115,7 +115,8 @@ def _summary(name: str, found: TableGuess, what: str) -> Iterator[str]:
         yield f"  and {len(found.targets) - TASKS:,} more"
     uses = {use: sum(role.use == use for role in found.inputs) for use in ("numbers", "categories", "dates")}
     told = ", ".join(f"{count:,} {use}" for use, count in uses.items() if count)
-    yield f"  inputs: {told or 'the images'}; {len(found.left):,} columns left out"
+    left = sum(not role.path or what == "rows" for role in found.left)
+    yield f"  inputs: {told or 'the images'}; {left:,} {'column' if left == 1 else 'columns'} left out"
     if found.candidates:
         yield f"  {len(found.candidates):,} more columns might be targets: --targets a,b names them"
 

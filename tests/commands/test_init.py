@@ -58,6 +58,7 @@ def test_columns_with_empty_cells_are_the_targets(here: Path, capsys: Capture) -
     assert err == ""
     assert max(map(len, out.splitlines())) <= 80
     assert "  task wage                       regression      20 missing (25.0 %)\n" in out
+    assert "; 1 column left out\n" in out
     assert out.endswith("next:\n  mtl data --config-dir conf task=mine\n  mtl train --config-dir conf task=mine\n")
     config = checked(here / "conf/task/mine.yaml")
     assert {name: type(task).__name__ for name, task in config.tasks.items()} == {
@@ -102,7 +103,7 @@ def test_targets_that_are_named_are_the_targets(here: Path) -> None:
         ),
         (["people.csv", "--out", "conf/task/digits.yaml"], "--out conf/task/digits.yaml has the name of a task set"),
         (["people.csv", "--out", "conf/task/a b.yaml"], "--out conf/task/a b.yaml cannot be chosen by task=a b"),
-        (["poeple.csv"], "poeple.csv "),
+        (["poeple.csv"], "poeple.csv cannot be read: No such file or directory\n"),
         (["empty.csv"], "empty.csv is empty: it should have a header, and rows below it"),
         (["header.csv"], "header.csv has no row"),
         (["odd.csv"], "odd.csv, row 2: it has 3 fields"),

@@ -56,7 +56,9 @@ def _start(path: Path, name: str) -> bytes:
         with gzip.open(path) if packed else path.open("rb") as file:
             return file.read(PEEK)
     except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{name} cannot be read ({error})") from None
+        raise ConfigError(
+            f"{name} cannot be read: {(isinstance(error, OSError) and error.strerror) or error}"
+        ) from None
 
 
 def _encoding(start: bytes) -> str:
