@@ -27,6 +27,8 @@ def text_rows(feed: Feed, name: str, layout: Layout, delimiter: str | None, bad:
     first = re.split(rb"[\r\n]", file.peek(1).lstrip(b"\r\n"), maxsplit=1)[0]
     if not first:
         raise ConfigError(f"{name} is empty: it should have a header, and rows below it")
+    if first.startswith((b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04")):
+        raise ConfigError(f"{name} is no text file, but an image, a zip or a spreadsheet: save the table as CSV")
     header, odd = 0 if layout.columns else 1, list[int]()
 
     def left_out(row: pa.csv.InvalidRow) -> str:

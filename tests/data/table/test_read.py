@@ -183,3 +183,10 @@ def test_reading_can_stop_in_the_middle(tmp_path):
     reading = rows(put(tmp_path, "t.csv", "a,b\n" + "1,2\n" * 100_000), "t.csv", Layout(block=64), None)
     assert next(reading).numbers[0] == 1
     reading.close()  # waits for the thread that reads ahead
+
+
+@pytest.mark.parametrize("start", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\n", b"PK\x03\x04\n"])
+def test_an_image_or_a_spreadsheet_in_place_of_a_table_is_one_line(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(start + b"\xb4,\xb4,\n" * 9)
+    with pytest.raises(ConfigError, match=r"a\.csv is no text file"):
+        read(tmp_path / "a.csv", "a.csv", Layout())
