@@ -50,7 +50,7 @@ def source_of(config: Config, part: str, thorough: bool = False) -> Source:
     labels, tags = _columns(config, names)
     wanted, folder = config.data.parts[part], cache_folder(config.cache_dir)
     home, options = Path(config.data_dir).expanduser(), config.data
-    memory = free() // 2 if options.memory is None else int(options.memory * GIB)
+    memory = free() // (2 * len(options.parts)) if options.memory is None else int(options.memory * GIB)
     workers = options.workers or min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
     place = Place(home, folder, options.seed, options.download, labels, tags, thorough, memory, workers)
     source: Source = SOURCES.target(wanted)(wanted, place)
@@ -100,7 +100,7 @@ def targeted(config: Config, part: str, source: Source, loaded: Loaded) -> tuple
         split: RawPart(samples.inputs, targets[split], torch.arange(len(samples.inputs)))
         for split, samples in pieces.items()
     }
-    return {split: take(piece, _kept(config, part, split, piece)) for split, piece in raw.items()}, classes
+    return {split: _limited(config, part, split, piece) for split, piece in raw.items()}, classes
 
 
 def divide(
@@ -172,6 +172,9 @@ def _fitting(part: str, frame: Frame, table: Encoding | None) -> Encoding:
     return table
 
 
-def _kept(config: Config, part: str, split: str, piece: RawPart) -> Tensor:
-    """The rows that data.limit keeps."""
-    return limit(len(piece.inputs), config.data.limit, config.data.seed, part, split)
+def _limited(config: Config, part: str, split: str, piece: RawPart) -> RawPart:
+    """The rows that data.limit keeps; without a copy where it keeps all."""
+    most = config.data.limit
+    if most is None:
+        return piece
+    return take(piece, limit(len(piece.inputs), most, config.data.seed, part, split))

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from mtl_cli.commands import facts
+from mtl_cli.commands.assemble import wants_heldout
 from mtl_cli.commands.build import build_data, build_model, known_from
 from mtl_cli.commands.restore import load, run_of
 from mtl_cli.config import Config, EvalOptions
@@ -22,7 +23,6 @@ from mtl_cli.training import checkpoint
 from mtl_cli.training.device import place
 from mtl_cli.training.fit import values
 from mtl_cli.training.options import DEVICES
-from mtl_cli.weighting.options import WEIGHTINGS
 
 
 def run(config: Config, options: EvalOptions, given: Path, session: Session) -> None:
@@ -35,7 +35,7 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
     meta = checkpoint.load_meta(folder)
     device: torch.device = DEVICES.target(config.device)(config.device)
     with spoken(sys.stdout):
-        data = build_data(config, heldout=WEIGHTINGS.target(config.weighting).needs.heldout, known=known_from(meta))
+        data = build_data(config, heldout=wants_heldout(config), known=known_from(meta))
     model = build_model(config, data.tasks, data.given)
     load(model, folder)
     place(model, device, config.trainer.memory_format)

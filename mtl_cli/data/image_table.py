@@ -13,7 +13,7 @@ from mtl_cli.data.archive import Archive, FolderArchive, ZipArchive
 from mtl_cli.data.base import MISSING, Column, Loaded, Place, Reads, Samples, Source, labelled
 from mtl_cli.data.gathered import digest_of, gathered
 from mtl_cli.data.images import decoding
-from mtl_cli.data.options import ImageTable, TableFile
+from mtl_cli.data.options import ImageTable
 from mtl_cli.data.split import carve, keep_seen, take
 from mtl_cli.data.table.frame import has
 from mtl_cli.data.table.labels import joined_labels, label
@@ -101,9 +101,8 @@ class ImageTableSource(Source):
             wanted[self.option.split] = "classes"
         if len(self._names) == 1:
             has(table, wanted, name)
-        cells = _cells(self.option, name)
         return {
-            column: label(table, column, reads, cells, name)
+            column: label(table, column, reads, self.option, name)
             for column, reads in wanted.items()
             if column in table.schema.names
         }
@@ -200,11 +199,3 @@ def _named(cell: object, there: frozenset[str], above: str, here: str, content: 
         if name in there:
             return name
     raise ConfigError(f"{here}: {text(cell)} is not in {content.path}: paths are told from there")
-
-
-def _cells(option: ImageTable, name: str) -> TableFile:
-    """How the cells of a file are read, as a table's."""
-    return TableFile(
-        path=name, test_path=None, split=None, test=option.test, numbers=[], categories=[], dates=[], rare=1,
-        missing=option.missing, codes=option.codes, delimiter=option.delimiter, encoding=option.encoding, columns=None,
-    )  # fmt: skip

@@ -68,6 +68,18 @@ class Overlay(ImageSource, tag="overlay"):
     other_class: Annotated[bool, Meta(description="the right image is of another class than the left one")]
 
 
+SplitColumn = Annotated[str | None, Meta(description="a column that says train, val or test of each row")]
+TestShare = Annotated[Share, Meta(description="share kept for test where neither of these says which rows are")]
+Missing = Annotated[
+    list[str | int | float], Meta(description="what is written in an empty cell, beside nothing at all")
+]
+Codes = Annotated[
+    dict[str, list[str | int | float]], Meta(description="column -> what else is written in its empty cells")
+]
+Delimiter = Annotated[str | None, Meta(description="between cells; null: by the file's name or its first line")]
+TextEncoding = Annotated[str, Meta(description="of text, such as utf-8, cp1252, utf-16")]
+
+
 class TableFile(Option, tag="table"):
     """Rows of a CSV, TSV, Parquet or JSON-lines file: numbers, categories and dates in, any columns to predict."""
 
@@ -75,20 +87,16 @@ class TableFile(Option, tag="table"):
     test_path: Annotated[
         str | None, Meta(description="a file of its own for test; null: test rows are in the same one")
     ]
-    split: Annotated[str | None, Meta(description="a column that says train, val or test of each row")]
-    test: Annotated[Share, Meta(description="share kept for test where neither of these says which rows are")]
+    split: SplitColumn
+    test: TestShare
     numbers: Annotated[list[str], Meta(description="input columns of numbers")]
     categories: Annotated[list[str], Meta(description="input columns of words, one of several")]
     dates: Annotated[list[str], Meta(description="input columns of dates, with or without times of day")]
     rare: Annotated[Count, Meta(description="words in fewer rows of train than this are one unknown word")]
-    missing: Annotated[
-        list[str | int | float], Meta(description="what is written in an empty cell, beside nothing at all")
-    ]
-    codes: Annotated[
-        dict[str, list[str | int | float]], Meta(description="column -> what else is written in its empty cells")
-    ]
-    delimiter: Annotated[str | None, Meta(description="between cells; null: by the file's name or its first line")]
-    encoding: Annotated[str, Meta(description="of text, such as utf-8, cp1252, utf-16")]
+    missing: Missing
+    codes: Codes
+    delimiter: Delimiter
+    encoding: TextEncoding
     columns: Annotated[list[str] | None, Meta(description="the columns' names, where CSV has no header; null: it has")]
 
 
@@ -101,16 +109,12 @@ class ImageTable(ImageFiles, tag="image_table"):
     ]
     column: Annotated[str, Meta(description="the column of the images' paths, told from the folder or zip")]
     test_path: Annotated[str | None, Meta(description="a file of its own for test; null: test rows are in the others")]
-    split: Annotated[str | None, Meta(description="a column that says train, val or test of each row")]
-    test: Annotated[Share, Meta(description="share kept for test where neither of these says which rows are")]
-    missing: Annotated[
-        list[str | int | float], Meta(description="what is written in an empty cell, beside nothing at all")
-    ]
-    codes: Annotated[
-        dict[str, list[str | int | float]], Meta(description="column -> what else is written in its empty cells")
-    ]
-    delimiter: Annotated[str | None, Meta(description="between cells; null: by the file's name or its first line")]
-    encoding: Annotated[str, Meta(description="of text, such as utf-8, cp1252, utf-16")]
+    split: SplitColumn
+    test: TestShare
+    missing: Missing
+    codes: Codes
+    delimiter: Delimiter
+    encoding: TextEncoding
 
 
 SOURCES = Table(
@@ -162,7 +166,8 @@ class DataOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     memory: Annotated[
         NonNegative | None,
         Meta(
-            description="GiB that a part's decoded images may take, else they stay in files; null: half of what is free"
+            description="GiB that a part's decoded images may take, else they stay in files; null: half of what is "
+            "free, shared by the parts"
         ),
     ]
     workers: Annotated[

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -187,9 +188,11 @@ def test_thirty_kills_at_random_moments_change_nothing_at_the_end(reference: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharing", ["hard", "independent", "cross_stitch"])
 @pytest.mark.parametrize("weighting", ["fixed", "uw", "dwa"])
-@pytest.mark.parametrize("aggregation", ["sum", "pcgrad", "db"])
+@pytest.mark.parametrize(
+    ("sharing", "aggregation"),
+    [("independent", "sum"), *product(("hard", "cross_stitch", "mmoe"), ("sum", "pcgrad", "db"))],
+)
 def test_every_combination_resumes_to_the_same_end(
     tmp_path: Path, sharing: str, weighting: str, aggregation: str
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_cli.data.guess.column import NUMBER
+from mtl_cli.data.table.feed import GZIP
 from mtl_cli.data.table.read import LINES, PARQUET
 from mtl_cli.data.table.rows import Layout
 from mtl_cli.options import ConfigError
@@ -15,7 +16,6 @@ PEEK = 1 << 20
 """Bytes that are looked at."""
 FOUND = ",;\t"
 """What the source finds by itself."""
-GZIP = b"\x1f\x8b"
 
 
 class Guess(NamedTuple):

@@ -8,12 +8,12 @@ from mtl_cli.data.guess.column import facts
 from mtl_cli.data.guess.layout import Guess, guess
 from mtl_cli.data.guess.role import Kind, Role, percent, role
 from mtl_cli.data.table.read import read
-from mtl_cli.options import ConfigError, nearest
+from mtl_cli.data.table.rows import offered
+from mtl_cli.options import ConfigError
 
 MOST = 8
 """More columns than this that look like targets are no targets, unless they are asked for."""
 SPLIT = frozenset({"train", "val", "test"})
-LISTED = 12
 
 
 class TableGuess(NamedTuple):
@@ -87,7 +87,7 @@ def _told(roles: Sequence[Role], wanted: Sequence[str], name: str) -> list[tuple
     targets = []
     for column in dict.fromkeys(wanted):
         if column not in by_name:
-            raise ConfigError(f"--targets: {name} has no column {column!r}: {_offered(column, list(by_name))}")
+            raise ConfigError(f"--targets: {name} has no column {column!r}: {offered(column, list(by_name))}")
         targets.append((by_name[column], _kind(by_name[column], name)))
     return targets
 
@@ -126,10 +126,3 @@ def missing(its: Role) -> str:
     """How many cells are empty, in words; nothing where none is."""
     count = its.facts.missing
     return f"{count:,} of {its.facts.rows:,} cells empty ({percent(count, its.facts.rows)})" if count else ""
-
-
-def _offered(column: str, known: list[str]) -> str:
-    offer = nearest(column, known)
-    if offer.startswith("choose") and len(known) > LISTED:
-        return f"it has {', '.join(known[:LISTED])} and {len(known) - LISTED} more"
-    return offer

@@ -6,12 +6,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from mtl_cli.data.base import Frame
-from mtl_cli.data.options import TableFile
+from mtl_cli.data.options import ImageTable, TableFile
 from mtl_cli.data.table.cells import Wrong, days, numbers, words
-from mtl_cli.options import MOST_PLACES, ConfigError, DataError, nearest
-
-MOST = 12
-"""Columns that an error lists."""
+from mtl_cli.data.table.rows import offered
+from mtl_cli.options import MOST_PLACES, ConfigError, DataError
 
 
 class Inputs(NamedTuple):
@@ -41,7 +39,7 @@ def frame(table: pa.Table, inputs: Inputs, option: TableFile) -> tuple[Frame, di
     return rows, {name: column.wrong for name, column in (found | moments).items() if column.wrong}
 
 
-def empty(option: TableFile, column: str) -> frozenset[str]:
+def empty(option: TableFile | ImageTable, column: str) -> frozenset[str]:
     """What is written in the empty cells of a column."""
     return frozenset(map(str, [*option.missing, *option.codes.get(column, [])]))
 
@@ -50,7 +48,7 @@ def has(table: pa.Table, wanted: Iterable[str], name: str) -> None:
     """Raises: ConfigError: a column is not there; the nearest is named."""
     for column in wanted:
         if column not in table.schema.names:
-            raise ConfigError(f"{name} has no column {column!r}: {_offered(column, table.schema.names)}")
+            raise ConfigError(f"{name} has no column {column!r}: {offered(column, table.schema.names)}")
 
 
 def refuse(wrong: dict[str, Wrong], name: str, instead: str = "name the column in categories") -> None:
@@ -65,10 +63,3 @@ def refuse(wrong: dict[str, Wrong], name: str, instead: str = "name the column i
             shown,
             len(cells),
         )
-
-
-def _offered(column: str, known: list[str]) -> str:
-    offer = nearest(column, known)
-    if offer.startswith("choose") and len(known) > MOST:
-        return f"it has {', '.join(known[:MOST])} and {len(known) - MOST} more"
-    return offer

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mtl_cli.data.base import MISSING, Column, Reads
-from mtl_cli.data.options import TableFile
+from mtl_cli.data.options import ImageTable, TableFile
 from mtl_cli.data.table.cells import numbers, ordered, words
 from mtl_cli.data.table.encoding import joined_words
 from mtl_cli.data.table.frame import empty, refuse
@@ -15,7 +15,7 @@ LARGEST = torch.finfo(torch.float32).max
 """Labels are float32."""
 
 
-def label(table: pa.Table, column: str, reads: Reads, option: TableFile, name: str) -> Column:
+def label(table: pa.Table, column: str, reads: Reads, option: TableFile | ImageTable, name: str) -> Column:
     """One label column of a file, as words or as numbers.
 
     Raises: ConfigError: a cell that is no number, or numbers that float32 would not tell apart.

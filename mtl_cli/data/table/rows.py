@@ -7,7 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mtl_cli.options import ConfigError, DataError
+from mtl_cli.options import ConfigError, DataError, nearest
+
+MOST = 12
+"""Columns that an error lists."""
 
 
 class Layout(NamedTuple):
@@ -73,3 +76,11 @@ def unique(names: tuple[str, ...], name: str) -> tuple[str, ...]:
         if count > 1:
             raise ConfigError(f"{name} has {count} columns named {column!r}: give each a name of its own")
     return names
+
+
+def offered(column: str, known: list[str]) -> str:
+    """What to write in place of a column that is not there: the nearest one, else those that are."""
+    offer = nearest(column, known)
+    if offer.startswith("choose") and len(known) > MOST:
+        return f"it has {', '.join(known[:MOST])} and {len(known) - MOST} more"
+    return offer

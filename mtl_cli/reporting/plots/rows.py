@@ -14,6 +14,8 @@ WIDE, HIGH, LINE, EDGE = 1.25, 1.35, 0.21, 0.15
 """Inches: a column, a histogram, a row of the table, around all."""
 CELL = 17
 """Characters of a cell."""
+LETTER = 0.068
+"""Inches of a letter that is not small."""
 HISTOGRAMS = 6
 BINS = 30
 
@@ -31,19 +33,20 @@ def rows(task_set: str, shown: Rows) -> Figure:
     for i, shape in enumerate(shapes):
         left, low = EDGE + i * each + 0.3, height - 0.75 - HIGH
         box = (left / width, low / height, (each - 0.45) / width, (HIGH - 0.1) / height)
-        _histogram(figure.add_axes(box), i, shape)
+        _histogram(figure.add_axes(box), i, shape, each - 0.45)
     _table(figure.add_axes((0, 0, 1, (table + EDGE) / height)), shown, width, table)
     return figure
 
 
-def _histogram(axes: Axes, i: int, shape: TargetShape) -> None:
+def _histogram(axes: Axes, i: int, shape: TargetShape, wide: float) -> None:
     axes.set_title(shorten(shape.name, CELL), fontsize=8.5, color=colour(i), pad=3)
     axes.tick_params(labelsize=6.5)
     axes.grid(visible=False, axis="x")
     if shape.names:
         axes.bar(np.arange(len(shape.values)), shape.values, color=colour(i), width=0.8)
         few = len(shape.names) <= 6
-        axes.set_xticks(range(len(shape.names)) if few else [], [shorten(n, 7) for n in shape.names] if few else [])
+        room = max(4, int(wide / len(shape.names) / LETTER))
+        axes.set_xticks(range(len(shape.names)) if few else [], [shorten(n, room) for n in shape.names] if few else [])
         if not few:
             axes.set_xlabel(f"{len(shape.names):,} classes", fontsize=6.5)
         return
@@ -65,7 +68,7 @@ def _table(axes: Axes, shown: Rows, width: float, height: float) -> None:
 
 
 def _line(axes: Axes, cells: Sequence[str], shown: Rows, top: float, each: float, *, bold: bool) -> None:
-    room = max(4, int(each / 0.068))
+    room = max(4, int(each / LETTER))
     for k, (cell, (_, task)) in enumerate(zip(cells, shown.heading, strict=True)):
         ink = INK if task is None else colour(task)
         weight = "bold" if bold else "normal"
