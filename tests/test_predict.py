@@ -152,7 +152,7 @@ def test_a_dash_reads_paths_line_by_line_and_keeps_their_order(
     monkeypatch.setattr(sys, "stdin", io.StringIO("photos/c.png\n\nnowhere.png\r\n./photos/a.PNG\n"))
     assert predict(run, "input=-", "output=rows.csv") == 1
     out, err = capsys.readouterr()
-    assert out == ""
+    assert out == "written: rows.csv\n"
     assert err.splitlines()[0].startswith("mtl: nowhere.png cannot be read as an image (")
     rows = Path("rows.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in rows] == ["path", "photos/c.png", "photos/a.PNG"]

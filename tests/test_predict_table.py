@@ -193,7 +193,7 @@ def test_csv_has_a_row_each_and_a_file_takes_its_place_at_the_end(
     assert predict(home, "input=new.csv", "output=answers.csv") == 0
     assert Path("answers.csv").read_text() == out
     assert sorted(path.name for path in Path().iterdir()) == ["answers.csv", "new.csv"]
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "written: answers.csv\n"
 
 
 BAD = """\

@@ -113,6 +113,11 @@ def _outcome(call: Call, cfg: DictConfig, *, wordy: bool) -> Outcome:
         return Outcome(1, str(error))
     except MISTAKES as error:
         return Outcome(2, worded(error, call))
+    except OSError as error:
+        if wordy:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        return Outcome(1, f"failed: {where}{error.strerror or error}")
     except Exception as error:  # noqa: BLE001  # whatever a job raises, the next one of a sweep still runs
         if wordy:
             traceback.print_exc()

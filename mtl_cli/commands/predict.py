@@ -18,6 +18,7 @@ from mtl_cli.data.pictures import Reader, images, listing, paths, trained_on
 from mtl_cli.data.table.given import Trained, rows_of, rows_of_stdin
 from mtl_cli.options import JobError
 from mtl_cli.reporting.atomic import placed
+from mtl_cli.reporting.wording import quoted
 from mtl_cli.session import Session
 from mtl_cli.shipping.needed import needed
 from mtl_cli.shipping.rows import Writer, rows
@@ -54,6 +55,8 @@ def run(config: Config, asked: Prediction, given: Path, session: Session) -> Non
                 raise JobError(stop.line)
             total, bad = total + len(items) + len(items.faults), bad + len(items.faults)
         writer.write([])
+    if asked.output is not None and asked.output.is_file():
+        sys.stdout.write(f"written: {quoted(asked.output)}\n")
     if bad:
         raise JobError(f"{bad:,} of {total:,} {what}s could not be read")
 

@@ -1,10 +1,13 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -16,6 +19,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        raise _naming(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -35,5 +40,12 @@ def placed(path: Path) -> Iterator[TextIO]:
         with beside.open("w", encoding="utf-8", newline="") as stream:
             yield stream
         beside.replace(path)
+    except OSError as error:
+        raise _naming(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _naming(path: Path, error: OSError) -> OSError:
+    """A full disk does not say which file was being written."""
+    return error if error.errno not in FULL else OSError(error.errno, error.strerror, str(path))

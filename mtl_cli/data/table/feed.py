@@ -16,16 +16,17 @@ PIECE = 1 << 20
 class Feed(io.RawIOBase):
     """UTF-8, read on until it is told to stop: Arrow reads ahead in a thread of its own, which then comes to an end.
 
-    Note: bytes are handed on as they are where the encoding is utf-8; else what is not of it becomes `UNKNOWN`.
+    Args:
+        encoding: of the text, of which what is not of it becomes `UNKNOWN`; None: bytes are handed on as they are.
     Raises: ConfigError: no such encoding.
     """
 
-    def __init__(self, file: BinaryIO, encoding: str) -> None:
+    def __init__(self, file: BinaryIO, encoding: str | None) -> None:
         super().__init__()
         whole = io.BufferedReader(cast("io.RawIOBase", file), PIECE)
         packed = whole.peek(2)[:2] == GZIP
         self._file = cast("BinaryIO", gzip.GzipFile(fileobj=whole) if packed else whole)
-        self._decoder = _decoder(encoding)
+        self._decoder = None if encoding is None else _decoder(encoding)
         self._rest = b""
         self._stopped = False
 
@@ -50,11 +51,11 @@ class Feed(io.RawIOBase):
         return size
 
 
-def _decoder(encoding: str) -> codecs.IncrementalDecoder | None:
+def _decoder(encoding: str) -> codecs.IncrementalDecoder:
+    """A mark at the start stays: whoever reads knows it."""
     try:
         "a".encode(encoding)
     except (LookupError, UnicodeError):
         raise ConfigError(f"encoding={encoding} is not known: take utf-8, latin-1, cp1252, utf-16 or such") from None
-    if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii"):
-        return None
-    return codecs.getincrementaldecoder(encoding)("replace")
+    unicode = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    return codecs.getincrementaldecoder("utf-8" if unicode else encoding)("replace")

@@ -80,7 +80,7 @@ def stream(file: BinaryIO, name: str, layout: Layout, skip: Skip | None) -> Gene
 def _parquet(file: BinaryIO, name: str) -> Iterator[Rows]:
     """A file that can be sought is read in pieces, what is packed or piped at once."""
     seekable = file.seekable() and not name.lower().endswith(".gz")
-    found = pa.parquet.ParquetFile(file if seekable else io.BytesIO(Feed(file, "utf-8").readall()))
+    found = pa.parquet.ParquetFile(file if seekable else io.BytesIO(Feed(file, None).readall()))
     unique(tuple(found.schema_arrow.names), name)
     seen = 0
     for piece in found.iter_batches():

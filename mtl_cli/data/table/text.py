@@ -27,8 +27,13 @@ def text_rows(feed: Feed, name: str, layout: Layout, delimiter: str | None, bad:
     first = re.split(rb"[\r\n]", file.peek(1).lstrip(b"\r\n"), maxsplit=1)[0]
     if not first:
         raise ConfigError(f"{name} is empty: it should have a header, and rows below it")
-    if first.startswith((b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04")):
-        raise ConfigError(f"{name} is no text file, but an image, a zip or a spreadsheet: save the table as CSV")
+    if first.startswith(b"PK\x03\x04"):
+        raise ConfigError(f"{name} is no text file, but a zip or a spreadsheet: save the table as CSV")
+    if layout.columns is None and UNKNOWN in first.decode(errors="ignore"):
+        raise ConfigError(
+            f"{name} has a header that is not {layout.encoding}: set its encoding, such as cp1252, or save it as CSV "
+            "where it is no text file"
+        )
     header, odd = 0 if layout.columns else 1, list[int]()
 
     def left_out(row: pa.csv.InvalidRow) -> str:
@@ -58,7 +63,7 @@ def _named(reader: pa.csv.CSVStreamingReader, name: str, layout: Layout, odd: li
     for number, piece in enumerate(reader):
         table = piece
         if names is None:
-            names, table = _header(piece, name), piece.slice(1)
+            names, table = _header(piece), piece.slice(1)
         if number == 0 and len(unique(names, name)) != piece.num_columns:
             raise ConfigError(f"{name} has {piece.num_columns} columns, but `columns` names {len(names)}")
         rows = _numbers(seen, table.num_rows, list(odd))
@@ -69,11 +74,8 @@ def _named(reader: pa.csv.CSVStreamingReader, name: str, layout: Layout, odd: li
     bad.tell()
 
 
-def _header(piece: pa.RecordBatch, name: str) -> tuple[str, ...]:
-    try:
-        return tuple(column[0].as_py().decode().strip() for column in piece.columns)
-    except UnicodeDecodeError:
-        raise ConfigError(f"{name} has a header that is not utf-8: set its encoding, such as cp1252") from None
+def _header(piece: pa.RecordBatch) -> tuple[str, ...]:
+    return tuple(column[0].as_py().decode().strip() for column in piece.columns)
 
 
 def _numbers(seen: int, count: int, odd: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -104,10 +106,7 @@ def _decoded(
 
 def _text(cells: pa.Array) -> tuple[pa.Array, list[int]]:
     """The cells as text, and which are none."""
-    try:
-        column = cells.cast(pa.string())
-    except pa.ArrowInvalid:
-        column = pa.array([cell.decode(errors="replace") for cell in cells.to_pylist()], pa.string())
+    column = cells.cast(pa.string())
     strange = pa.compute.match_substring(column, UNKNOWN)
     return column, np.flatnonzero(strange.to_numpy(zero_copy_only=False)).tolist()
 
@@ -123,7 +122,7 @@ def _count(row: pa.csv.InvalidRow) -> str:
 
 
 def _shown(cell: bytes) -> str:
-    return f"{text(cell.decode(errors='backslashreplace'))} is not of the file's encoding: set the right one"
+    return f"{text(cell.decode())} is not of the file's encoding: set encoding to the right one, such as cp1252"
 
 
 def _drain(reader: pa.csv.CSVStreamingReader) -> None:
