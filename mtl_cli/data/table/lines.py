@@ -61,9 +61,12 @@ def _row(line: bytes, layout: Layout) -> Row:
     for key, value in row.items():
         if layout.skips(key):
             row[key] = None
+        elif isinstance(value, list) and all(isinstance(word, str) for word in value):
+            row[key] = ",".join(value)  # tags, as a cell of CSV would have them
         elif isinstance(value, dict | list):
             raise LineError(
-                f", column {text(key)}: {text(value)} is nested: a cell is text, a number, true, false or null"
+                f", column {text(key)}: {text(value)} is nested: a cell is text, a number, true, false, null, or a list "
+                "of words"
             )
     return row
 

@@ -91,6 +91,11 @@ def test_json_keeps_numbers_booleans_and_null(tmp_path):
     assert got(tmp_path, "t.jsonl", content) == {"n": [1, None], "f": [0.5, 2.0], "b": [True, False], "s": ["1", None]}
 
 
+def test_a_list_of_words_in_json_is_a_cell_of_tags(tmp_path):
+    content = '{"tags": ["red", "round"]}\n{"tags": []}\n{"tags": "red"}\n'
+    assert got(tmp_path, "t.jsonl", content) == {"tags": ["red,round", "", "red"]}
+
+
 def test_json_numbers_of_both_kinds_lose_no_digit(tmp_path):
     content = f'{{"n": {10**30}}}\n{{"n": 0.5}}\n{{"n": "x"}}\n'
     assert got(tmp_path, "t.jsonl", content) == {"n": [str(10**30), "0.5", "x"]}
