@@ -65,8 +65,8 @@ def _row(line: bytes, layout: Layout) -> Row:
             row[key] = ",".join(value)  # tags, as a cell of CSV would have them
         elif isinstance(value, dict | list):
             raise LineError(
-                f", column {text(key)}: {text(value)} is nested: a cell is text, a number, true, false, null, or a list "
-                "of words"
+                f", column {text(key)}: {text(value)} is nested: a cell is text, a number, true, false, null, or a "
+                "list of words"
             )
     return row
 
