@@ -167,10 +167,19 @@ class Pids(Stream):
         raise NotImplementedError
 
 
+@pytest.fixture
+def _hears_ctrl_c() -> Iterator[None]:
+    """A shell that starts the tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def numbers(batches: Iterator[torch.Tensor]) -> list[int]:
     return [int(batch[0].contiguous().view(torch.int32)) for batch in batches]
 
 
+@pytest.mark.usefixtures("_hears_ctrl_c")
 def test_processes_decode_apart_from_the_terminal_and_end_with_the_epoch() -> None:
     found = numbers(ahead(Pids(), (np.arange(2) for _ in range(6)), CPU))
     others = set(found[1:])
@@ -182,6 +191,7 @@ def test_processes_decode_apart_from_the_terminal_and_end_with_the_epoch() -> No
             os.kill(pid, 0)
 
 
+@pytest.mark.usefixtures("_hears_ctrl_c")
 def test_processes_of_an_epoch_that_is_left_end_too() -> None:
     batches = ahead(Pids(), (np.arange(2) for _ in range(60)), CPU)
     next(batches)
