@@ -202,5 +202,11 @@ def test_processes_of_an_epoch_that_is_left_end_too() -> None:
         os.kill(pid, 0)
 
 
+def test_images_stay_in_files_from_the_first_byte_too_many(photos: Path, tmp_path: Path) -> None:
+    size = (COUNT + 9) * 3 * 8 * 8
+    assert isinstance(load(photos, tmp_path / "cache", size).train.inputs, torch.Tensor)
+    assert isinstance(load(photos, tmp_path / "cache", size - 1).train.inputs, Stream)
+
+
 def test_free_memory_is_within_what_there_is() -> None:
     assert 0 < free() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
