@@ -11,7 +11,7 @@ from mtl_cli.commands import compatible
 from mtl_cli.commands.build import Data, build_data, build_model, known_from
 from mtl_cli.config import Config
 from mtl_cli.contracts import LossFacts
-from mtl_cli.data.base import Split
+from mtl_cli.data.base import Split, Stream
 from mtl_cli.data.loader import UNIFORM, EvalLoader, TrainLoader, resident
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError, Option, tag
@@ -73,7 +73,8 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     _same_data(config, data, resumed)
     model = build_model(config, data.tasks, data.given, fresh=resumed is None)
     place(model, device, config.trainer.memory_format)
-    notes = [*_frozen(config, model), *_start_from(config, model), *compatible.approximations(config)]
+    notes = [*_in_files(data), *_frozen(config, model), *_start_from(config, model)]
+    notes += compatible.approximations(config)
     notes += compatible.one_part_a_step(config, (weighting, aggregation))
     for task in data.tasks.values():
         task.loss.to(device)
@@ -183,6 +184,15 @@ def _same_data(config: Config, data: Data, resumed: Resumed | None) -> None:
                 f"data_dir={config.data_dir} holds other data for {part} than the run was trained on: put it back, or "
                 "start a new run with init_from="
             )
+
+
+def _in_files(data: Data) -> list[str]:
+    """The parts whose images do not lie in memory: what was told before the run had a log is told in it."""
+    return [
+        f"data.parts.{part}: images stay in files (data.workers={found.inputs.workers})"
+        for part, found in data.splits["train"].items()
+        if isinstance(found.inputs, Stream)
+    ]
 
 
 def _frozen(config: Config, model: MultiTaskModel) -> list[str]:

@@ -215,3 +215,16 @@ def test_a_method_that_wants_held_out_data_gets_its_split_counted(here: Path, ca
     heading, rows = (line.split() for line in lines[at + 1 : at + 3])
     assert heading[:4] == ["train", "heldout", "val", "test"]
     assert rows == ["rows", "6", "3", "3", "4"]
+
+
+def test_a_run_on_images_that_stay_in_files_says_so_in_its_log_and_learns_as_one_in_memory(here: Path) -> None:
+    words = ["train", "task=pets", "--config-dir", "my", "trainer.epochs=2", "device=cpu", "plots=false"]
+    for memory in ("0", "1"):
+        assert (
+            main([*words, "tensorboard=false", "data.workers=1", f"data.memory={memory}", f"run_dir=run{memory}"]) == 0
+        )
+    told = "data.parts.photos: images stay in files (data.workers=1)"
+    logs = [Path(f"run{memory}/train.log").read_text(encoding="utf-8") for memory in ("0", "1")]
+    assert [told in log for log in logs] == [True, False]
+    figures = [Path(f"run{memory}/metrics.jsonl").read_text(encoding="utf-8") for memory in ("0", "1")]
+    assert figures[0] == figures[1]
