@@ -9,11 +9,10 @@ from torch._functorch import config as functorch_config
 from torch.func import functional_call
 
 from mtl_cli.backbones.base import Features
+from mtl_cli.backbones.statistics import Statistics
 from mtl_cli.contracts import slot
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.tasks.base import Head
-
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Pass(NamedTuple):
@@ -21,21 +20,6 @@ class Pass(NamedTuple):
 
     outputs: dict[str, Tensor]
     features: dict[str, Features]
-
-
-class Statistics(nn.Module):
-    """Running statistics of batch norm for one part: a copy of every such buffer of the sharing."""
-
-    def __init__(self, sharing: Sharing) -> None:
-        super().__init__()
-        norms = {name for name, module in sharing.named_modules() if isinstance(module, NORMS)}
-        self._names = [name for name, _ in sharing.named_buffers() if name.rpartition(".")[0] in norms]
-        for name in self._names:
-            self.register_buffer(_flat(name), sharing.get_buffer(name).clone())
-
-    def by_name(self) -> dict[str, Tensor]:
-        """The buffers under their names in the sharing."""
-        return {name: self.get_buffer(_flat(name)) for name in self._names}
 
 
 class MultiTaskModel(nn.Module):
@@ -51,6 +35,7 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.sharing = sharing
         self.heads = nn.ModuleDict({slot(task): head for task, head in heads.items()})
+        self._headed = tuple(heads)
         self.part_of = dict(part_of)
         parts = list(dict.fromkeys(part_of.values()))
         own = parts if per_part and len(parts) > 1 else []
@@ -65,7 +50,7 @@ class MultiTaskModel(nn.Module):
     def run(self, inputs: Tensor, tasks: Sequence[str], part: str) -> Pass:
         """The outputs and the features."""
         features = (self._in_training if self.training else self._features)(inputs, tasks, part)
-        return Pass({task: self.heads[slot(task)](features[task]) for task in tasks}, features)
+        return Pass(self.sharing.outputs(features, self.heads_by_task()), features)
 
     def compile_training(self) -> None:
         """From here on passes in training mode run the sharing compiled; evaluation stays as it was, bit for bit.
@@ -76,17 +61,17 @@ class MultiTaskModel(nn.Module):
         self._in_training = torch.compile(self._features)
 
     def ready(self, tasks: Sequence[str]) -> "MultiTaskModel":
-        """What is shipped for those tasks, made of this model's own modules: their heads, their parts' statistics."""
+        """What is shipped for those tasks, made of this model's own modules: all heads, their parts' statistics."""
         part_of = {task: part for task, part in self.part_of.items() if task in tasks}
-        heads = {task: cast(Head, self.heads[slot(task)]) for task in part_of}
+        heads = {task: cast(Head, head) for task, head in self.heads_by_task().items()}
         model = MultiTaskModel(self.sharing.ready(list(part_of)), heads, part_of, per_part=False)
         kept = {slot(part) for part in part_of.values()} & set(self.statistics)
         model.statistics = nn.ModuleDict({part: self.statistics[part] for part in self.statistics if part in kept})
         return model
 
     def heads_by_task(self) -> dict[str, nn.Module]:
-        """Each task's head."""
-        return {task: self.heads[slot(task)] for task in self.part_of}
+        """Each task's head, also of tasks that are not shipped: a sharing may let heads read one another."""
+        return {task: self.heads[slot(task)] for task in self._headed}
 
     def _features(self, inputs: Tensor, tasks: Sequence[str], part: str) -> dict[str, Features]:
         if slot(part) not in self.statistics:
@@ -95,7 +80,3 @@ class MultiTaskModel(nn.Module):
         statistics = self.statistics[slot(part)]
         assert isinstance(statistics, Statistics)
         return functional_call(self.sharing, statistics.by_name(), (inputs, tasks))  # type: ignore[no-any-return]  # torch's is untyped
-
-
-def _flat(name: str) -> str:
-    return name.replace(".", "/")

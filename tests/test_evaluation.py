@@ -50,7 +50,7 @@ def model_of(its: dict[str, Task]) -> MultiTaskModel:
     torch.manual_seed(0)
     shape = (3, 8, 8)
     factory = BackboneFactory(build(BACKBONES, "cnn", InputSpec(shape), channels=4, depth=2, norm="batch"))
-    sharing = build(SHARINGS, "hard", factory, list(its))
+    sharing = build(SHARINGS, "hard", factory, {n: t.width for n, t in its.items()})
     heads = {n: build(HEADS, "mlp", sharing.spec(n), t.width, "head", dropout=0.5) for n, t in its.items()}
     return MultiTaskModel(sharing, heads, PARTS, per_part=True)
 

@@ -28,7 +28,7 @@ EVERY = pytest.mark.parametrize("sharing", list(SHARINGS))
 def made(sharing: str = "hard", per_part: bool = True, parts: dict[str, str] = PARTS, seed: int = 0) -> MultiTaskModel:
     torch.manual_seed(seed)
     factory = BackboneFactory(build(BACKBONES, "cnn", InputSpec(SHAPE), channels=4, depth=2, norm="batch"))
-    shared: Sharing = build(SHARINGS, sharing, factory, list(parts))
+    shared: Sharing = build(SHARINGS, sharing, factory, dict.fromkeys(parts, 2))
     heads = {task: build(HEADS, "mlp", shared.spec(task), 2, "head", dropout=0.5) for task in parts}
     return MultiTaskModel(shared, heads, parts, per_part)
 
@@ -164,7 +164,7 @@ class Untracked(Backbone):
 
 
 def test_a_norm_that_tracks_nothing_has_no_statistics_to_keep_apart() -> None:
-    shared = build(SHARINGS, "hard", BackboneFactory(Untracked()), list(NAMES))
+    shared = build(SHARINGS, "hard", BackboneFactory(Untracked()), dict.fromkeys(NAMES, 2))
     heads = {task: build(HEADS, "linear", shared.spec(task), 2, "head") for task in NAMES}
     model = MultiTaskModel(shared, heads, PARTS, per_part=True).eval()
     expected = shared(images(0), FIRST)[FIRST[0]].vector

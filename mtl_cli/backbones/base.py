@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 from torch import Tensor, nn
@@ -118,6 +118,16 @@ class Backbone(nn.Module, ABC):
             self.stages[name].requires_grad_(False)
         self.train(self.training)
 
+    def keep(self, stages: Collection[str]) -> None:
+        """From now on it is these stages alone; its vector is their output, unless the last is among them."""
+        last = list(self.stages)[-1]
+        for name in [name for name in self.stages if name not in stages]:
+            del self.stages[name]
+        if last not in stages:
+            self.neck = nn.Identity()
+        self.spec = self.spec._replace(stages=tuple(stage for stage in self.spec.stages if stage.name in stages))
+        self._frozen = tuple(name for name in self._frozen if name in stages)
+
     def train(self, mode: bool = True) -> Self:
         """Sets the mode of all but the frozen stages, whose running statistics stay as they are."""
         super().train(mode)
@@ -136,6 +146,12 @@ class BackboneFactory:
     def __call__(self) -> Backbone:
         """A new network, equal to every other of this factory."""
         return copy.deepcopy(self._prototype)
+
+    def piece(self, stages: Collection[str]) -> Backbone:
+        """Those stages of a new network; with its neck, where the last is among them."""
+        network = self()
+        network.keep(stages)
+        return network
 
 
 class Pool(nn.Module):

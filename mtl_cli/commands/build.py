@@ -102,7 +102,9 @@ def build_model(config: Config, tasks: Mapping[str, Task], given: InputSpec, fre
     torch.manual_seed(seed_of(config.seed, "backbone"))
     factory = BackboneFactory(_backbone(config, given, fresh))
     torch.manual_seed(seed_of(config.seed, "sharing"))
-    sharing: Sharing = SHARINGS.target(config.sharing)(config.sharing, factory, list(tasks))
+    sharing: Sharing = SHARINGS.target(config.sharing)(
+        config.sharing, factory, {name: task.width for name, task in tasks.items()}
+    )
     heads: dict[str, Head] = {}
     for name, task in tasks.items():
         torch.manual_seed(seed_of(config.seed, "head", name))

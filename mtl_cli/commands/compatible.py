@@ -6,6 +6,7 @@ from msgspec.structs import asdict
 
 from mtl_cli.aggregation.base import Aggregation
 from mtl_cli.aggregation.options import GramianOption, RenewedOption
+from mtl_cli.commands.divide import parts_of
 from mtl_cli.config import Config
 from mtl_cli.data.options import RoundRobin
 from mtl_cli.options import ConfigError, Option, tag, wrapped
@@ -20,6 +21,7 @@ def check(config: Config, weighting: Weighting, aggregation: Aggregation) -> Non
     sharing: type[Sharing] = SHARINGS.target(config.sharing)
     _one_owner(config, weighting, aggregation)
     _something_shared(config, weighting, aggregation, sharing)
+    _a_data_set_a_task(config, sharing)
     _a_trunk(config, aggregation, sharing)
     _losses(config, weighting, aggregation)
     if weighting.needs.heldout and config.data.held_out == 0:
@@ -85,6 +87,17 @@ def _something_shared(config: Config, weighting: Weighting, aggregation: Aggrega
                 f"{group}={tag(option)} looks at gradients of shared parameters, and with sharing={name} no parameter "
                 f"is reached by two tasks: take {group}={plain}, or sharing=hard"
             )
+
+
+def _a_data_set_a_task(config: Config, sharing: type[Sharing]) -> None:
+    by_part: dict[str, str] = {}
+    for task, part in parts_of(config).items():
+        if sharing.data_set_a_task and part in by_part:
+            raise ConfigError(
+                f"sharing={tag(config.sharing)} needs a data set of its own for each task, and "
+                f"tasks.{by_part[part]} and tasks.{task} share data.parts.{part}: take another sharing, such as hard"
+            )
+        by_part[part] = task
 
 
 def _a_trunk(config: Config, aggregation: Aggregation, sharing: type[Sharing]) -> None:

@@ -108,6 +108,8 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, sto
     scores = finish(loop, progress)
     loop.log.close()
     screen.result(facts.result_rows(built.data.tasks, scores))
+    for line in built.average.model.sharing.learned():
+        screen.note(line)
     assert progress.best is not None
     drawn = pictures.of_the_best(job.config, built, job.run_dir, scores, progress.best["epoch"], screen.note)
     screen.note(f"report: {write_report(_report(job, progress, header, scores, drawn))}")

@@ -11,12 +11,19 @@ from mtl_cli.contracts import Group
 
 
 class Sharing(nn.Module, ABC):
-    """One input to each task's features; built from (option, backbone factory, task names)."""
+    """One input to each task's features; built from (option, backbone factory, tasks).
+
+    tasks: names in their order, each with how many numbers its head puts out for a sample.
+    """
 
     shares: ClassVar[bool] = True
     """Whether two tasks may reach one parameter."""
     trunk: ClassVar[bool] = False
     """Whether all tasks read one tensor, with no shared parameter behind it."""
+    data_set_a_task: ClassVar[bool] = False
+    """Whether each task must have a part of its own."""
+    mixes_all: ClassVar[bool] = False
+    """Whether each task alone needs every network, so that a shipped task is as large as all."""
 
     @abstractmethod
     def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
@@ -30,6 +37,14 @@ class Sharing(nn.Module, ABC):
     def last_stage(self) -> list[nn.Parameter]:
         """Parameters of the last stage that tasks may share: where gradient norms are cheap."""
 
+    def outputs(self, features: Mapping[str, Features], heads: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+        """Each of those tasks' output: its head on its features; a hook, for heads that read one another.
+
+        heads: of all tasks.
+        Shapes: {task: Features of (B, ...)} -> {task: (B, width)}
+        """
+        return {task: heads[task](found) for task, found in features.items()}
+
     def penalty(self, features: Mapping[str, Features], heads: Mapping[str, nn.Module]) -> Tensor | None:  # a hook
         """A scalar added after balancing, logged as `sharing`; never a task."""
         return None
@@ -42,6 +57,10 @@ class Sharing(nn.Module, ABC):
 
     def groups(self) -> list[Group]:
         """Parameters with a learning rate of their own."""
+        return []
+
+    def learned(self) -> list[str]:
+        """Lines on what it has found out that a person can read, such as a tree; told at the end of a training."""
         return []
 
     def ready(self, tasks: Sequence[str]) -> "Sharing":  # a hook: most ship as they train

@@ -1,6 +1,6 @@
 """A backbone for each task, with learned linear mixtures between them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -51,7 +51,9 @@ class CrossStitchSharing(Sharing):
     Source: Misra, Shrivastava, Gupta, Hebert, Cross-stitch networks for multi-task learning, CVPR 2016, eq. 1.
     """
 
-    def __init__(self, option: CrossStitch, factory: BackboneFactory, tasks: Sequence[str]) -> None:
+    mixes_all = True
+
+    def __init__(self, option: CrossStitch, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
         super().__init__()
         if factory.spec.opaque:
             raise ConfigError(

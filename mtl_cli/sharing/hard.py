@@ -1,6 +1,6 @@
 """One backbone for all tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -20,7 +20,7 @@ class HardSharing(Sharing):
 
     trunk = True
 
-    def __init__(self, option: Hard, factory: BackboneFactory, tasks: Sequence[str]) -> None:
+    def __init__(self, option: Hard, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
         super().__init__()
         self.backbone = factory()
 

@@ -1,6 +1,6 @@
 """A backbone for each task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -20,7 +20,7 @@ class IndependentSharing(Sharing):
 
     shares = False
 
-    def __init__(self, option: Independent, factory: BackboneFactory, tasks: Sequence[str]) -> None:
+    def __init__(self, option: Independent, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
         super().__init__()
         self.networks = nn.ModuleDict({slot(task): factory() for task in tasks})
         self._spec = factory.spec

@@ -1,6 +1,6 @@
 """Experts that every task mixes in its own way."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -44,7 +44,7 @@ class MmoeSharing(Sharing):
             mixture-of-experts, KDD 2018, equations 6 to 8.
     """
 
-    def __init__(self, option: Mmoe, factory: BackboneFactory, tasks: Sequence[str]) -> None:
+    def __init__(self, option: Mmoe, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
         super().__init__()
         self.stem = factory()
         self._gate_at = option.gate_at

@@ -53,7 +53,7 @@ def test_a_stage_and_all_before_it_stay_as_they_are_and_the_rest_trains(name: st
 def test_every_strategys_networks_are_frozen_also_after_an_evaluation(name: str) -> None:
     backbone = made("cnn")
     backbone.freeze("stage2")
-    sharing = build(SHARINGS, name, BackboneFactory(backbone), TASKS)
+    sharing = build(SHARINGS, name, BackboneFactory(backbone), dict.fromkeys(TASKS, 2))
     heads = {task: build(HEADS, "linear", sharing.spec(task), 2, "head") for task in TASKS}
     model = MultiTaskModel(sharing, heads, dict.fromkeys(TASKS, "p"), True)
     model.train()

@@ -99,7 +99,7 @@ def test_a_stage_keeps_its_input_alone_until_the_backward_pass() -> None:
 def test_the_walk_over_the_graph_finds_the_same_weights() -> None:
     found = []
     for backbone in twins("mobilenet_v3_small"):
-        sharing = build(SHARINGS, "cross_stitch", BackboneFactory(backbone), ["a", "b"])
+        sharing = build(SHARINGS, "cross_stitch", BackboneFactory(backbone), {"a": 2, "b": 2})
         heads = {task: build(HEADS, "linear", sharing.spec(task), 2, "head") for task in ("a", "b")}
         model = MultiTaskModel(sharing, heads, {"a": "p", "b": "p"}, True)
         before = {name: buffer.clone() for name, buffer in model.named_buffers()}

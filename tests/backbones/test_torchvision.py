@@ -250,4 +250,4 @@ def test_what_cannot_be_cut_is_one_stage_that_cross_stitch_refuses() -> None:
     assert torch.equal(features.vector, expected)
     assert (backbone.spec.width, backbone.spec.opaque) == (4, True)
     with pytest.raises(ConfigError, match=r"sharing=cross_stitch .* cannot be cut into stages: take another"):
-        build(SHARINGS, "cross_stitch", BackboneFactory(backbone), ["a", "b"])
+        build(SHARINGS, "cross_stitch", BackboneFactory(backbone), {"a": 2, "b": 2})

@@ -45,7 +45,7 @@ def factory(kind: str) -> BackboneFactory:
 
 def made(name: str, kind: str = "map", tasks: tuple[str, ...] = TASKS) -> Sharing:
     torch.manual_seed(1)
-    sharing: Sharing = build(SHARINGS, name, factory(kind), list(tasks))
+    sharing: Sharing = build(SHARINGS, name, factory(kind), dict.fromkeys(tasks, 2))
     return sharing.eval()
 
 

@@ -142,7 +142,9 @@ def test_cross_stitch_mixes_after_every_stage_and_goes_on_with_the_mixture() -> 
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_cross_stitch_with_the_identity_is_independent(per_channel: bool) -> None:
-    stitches = build(SHARINGS, "cross_stitch", factory("map"), TASKS, same=1.0, per_channel=per_channel).eval()
+    stitches = build(
+        SHARINGS, "cross_stitch", factory("map"), dict.fromkeys(TASKS, 2), same=1.0, per_channel=per_channel
+    ).eval()
     independent = moved(made("independent"))
     for task in TASKS:
         stitches.networks[slot(task)].load_state_dict(independent.networks[slot(task)].state_dict())
@@ -159,7 +161,7 @@ def test_cross_stitch_shares_everything_that_lies_before_a_stitch() -> None:
 
 
 def test_cross_stitchs_mixtures_learn_at_their_own_rate_without_decay() -> None:
-    sharing = build(SHARINGS, "cross_stitch", factory("map"), TASKS, lr_factor=100.0)
+    sharing = build(SHARINGS, "cross_stitch", factory("map"), dict.fromkeys(TASKS, 2), lr_factor=100.0)
     (group,) = sharing.groups()
     assert [tuple(p.shape) for p in group.parameters] == [(3, 3, 4), (3, 3, 8)]
     assert (group.lr_factor, group.decay) == (100.0, False)
@@ -182,7 +184,7 @@ def test_mmoe_mixes_its_experts_by_each_tasks_softmax_of_what_they_read() -> Non
 
 def test_mmoe_with_one_expert_is_hard_whose_trunk_ends_in_that_expert() -> None:
     torch.manual_seed(1)
-    sharing = build(SHARINGS, "mmoe", factory("map"), list(TASKS), experts=1, hidden=[5])
+    sharing = build(SHARINGS, "mmoe", factory("map"), dict.fromkeys(TASKS, 2), experts=1, hidden=[5])
     expected = sharing.experts[0](sharing.stem(images()).vector)
     for features in sharing(images(), TASKS).values():
         torch.testing.assert_close(features.vector, expected)
@@ -199,10 +201,10 @@ def test_mmoe_shares_stem_and_experts_and_each_gate_is_its_own_tasks() -> None:
 
 def test_mmoes_gates_may_read_a_stage_and_no_other_name() -> None:
     torch.manual_seed(1)
-    sharing = build(SHARINGS, "mmoe", factory("map"), list(TASKS), gate_at="stage1").eval()
+    sharing = build(SHARINGS, "mmoe", factory("map"), dict.fromkeys(TASKS, 2), gate_at="stage1").eval()
     pooled = sharing.stem(images()).stages["stage1"].mean((2, 3))
     features = sharing(images(), TASKS)[TASKS[0]]
     gate = sharing.gates[slot(TASKS[0])]
     torch.testing.assert_close(features.aux["gate"], (pooled @ gate.weight.T).softmax(1))
     with pytest.raises(ConfigError, match=r"sharing.gate_at=stage9 is no stage of the backbone: did you mean stage"):
-        build(SHARINGS, "mmoe", factory("map"), list(TASKS), gate_at="stage9")
+        build(SHARINGS, "mmoe", factory("map"), dict.fromkeys(TASKS, 2), gate_at="stage9")

@@ -73,7 +73,7 @@ def live(
     }[backbone]
     factory = BackboneFactory(build(BACKBONES, backbone, given, **small))
     tasks = tasks_of(kinds or list(KINDS))
-    shared = build(SHARINGS, sharing, factory, list(tasks))
+    shared = build(SHARINGS, sharing, factory, {n: t.width for n, t in tasks.items()})
     heads = {name: build(HEADS, "linear", shared.spec(name), task.width, "head") for name, task in tasks.items()}
     model = MultiTaskModel(shared, heads, parts, per_part=True)
     generator = torch.Generator().manual_seed(1)

@@ -18,7 +18,7 @@ from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.regularizers.base import Regularizer
 from mtl_cli.sharing.base import Sharing
-from mtl_cli.sharing.options import SHARINGS, CrossStitch, Hard, Independent
+from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.tasks.base import Task
 from mtl_cli.tasks.binary import BinaryTask
 from mtl_cli.tasks.classification import ClassificationTask
@@ -36,11 +36,7 @@ from tests.options import default
 
 WEIGHTING = {name: default(WEIGHTINGS, name) for name in WEIGHTINGS}
 AGGREGATION = {name: default(AGGREGATIONS, name) for name in AGGREGATIONS}
-SHARING = {
-    "hard": Hard(),
-    "independent": Independent(),
-    "cross_stitch": CrossStitch(same=0.9, per_channel=True, lr_factor=1.0),
-}
+SHARING = {name: default(SHARINGS, name) for name in SHARINGS}
 ROWS = 24
 
 
@@ -131,7 +127,7 @@ def make_model(
     factory = BackboneFactory(MlpBackbone(Mlp(hidden=[5, 5], dropout=dropout, freeze=None), InputSpec((6,))).double())
     option = SHARING[sharing]
     kind = wrap or SHARINGS.target(option)
-    shared: Sharing = kind(option, factory, list(tasks))
+    shared: Sharing = kind(option, factory, {n: t.width for n, t in tasks.items()})
     heads = {n: LinearHead(Linear(at=None), shared.spec(n), t.width, "head") for n, t in tasks.items()}
     return MultiTaskModel(shared.double(), {n: h.double() for n, h in heads.items()}, dict.fromkeys(tasks, "p"), True)
 
