@@ -1,7 +1,5 @@
 """What some tasks need of a model is kept, and nothing else, whatever the strategy."""
 
-from itertools import combinations
-
 import pytest
 import torch
 
@@ -13,7 +11,8 @@ from tests.options import NAMES
 from tests.shipping.models import PARTS, SHAPE, live
 
 EVERY = pytest.mark.parametrize("sharing", list(SHARINGS))
-SOME = [s for n in (1, 2, 4) for s in combinations(NAMES, n)]
+SOME = (NAMES[:1], NAMES[1:3], NAMES[3:], NAMES)
+"""One task of each part, two of two parts, all."""
 
 
 def images() -> torch.Tensor:
@@ -81,6 +80,14 @@ def test_of_stitched_networks_one_task_keeps_all_as_each_is_mixed_from_all() -> 
     state = needed(live("cross_stitch").model, NAMES[1:2], SHAPE).state_dict()
     assert networks(state) == {slot(name) for name in NAMES}
     assert heads(state) == {slot(NAMES[1])}
+
+
+def test_of_gated_experts_one_task_keeps_all_experts_and_its_own_gate() -> None:
+    model = live("mmoe").model
+    state = needed(model, NAMES[1:2], SHAPE).state_dict()
+    assert {name.split(".")[2] for name in state if name.startswith("sharing.gates.")} == {slot(NAMES[1])}
+    experts = {name for name, _ in model.named_parameters() if name.startswith("sharing.experts.")}
+    assert experts <= set(state)
 
 
 def test_vectors_are_as_good_as_images() -> None:

@@ -1,5 +1,7 @@
 """Each weighting with each aggregation: steps of a small model in float64."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -27,13 +29,35 @@ def alone(weighting: str, aggregation: str) -> bool:
     return weighting == "fixed" or aggregation == "sum"
 
 
+ALL_METHODS = ("hard", "cross_stitch", "cgc")
+"""All shared by all, a network each, and what some tasks share: under these every method runs by default."""
+SOME_METHODS = (("fixed", "sum"), ("uw", "pcgrad"), ("fixed", "excess_mtl"))
+"""The plain step, a Gramian with learned weights, and rows: under every other sharing."""
+
+
+def chosen(sharing: str, weighting: str, aggregation: str) -> bool:
+    """Whether it runs by default: each pair under one sharing, each method alone under some, some under all."""
+    if (weighting, aggregation) in SOME_METHODS or sharing == "hard":
+        return True
+    return sharing in ALL_METHODS and alone(weighting, aggregation)
+
+
+def parameters(*triples: tuple[str, str, str]) -> list[Any]:
+    """As pytest takes them; all but what is chosen are slow."""
+    return [pytest.param(*t, marks=() if chosen(*t) else pytest.mark.slow, id="-".join(t)) for t in triples]
+
+
 EVERY = [
-    (s, w, a) for w in WEIGHTING for a in AGGREGATION for s in (SHARING if alone(w, a) else ["hard"]) if fits(s, w, a)
+    (s, w, a)
+    for w in WEIGHTING
+    for a in AGGREGATION
+    for s in SHARING
+    if fits(s, w, a) and (alone(w, a) or chosen(s, w, a))
 ]
-"""Each method alone under every sharing, each pair under one."""
+"""Each method alone under every sharing, each pair under one, and some pairs under all."""
 
 
-@pytest.mark.parametrize(("sharing", "weighting", "aggregation"), EVERY)
+@pytest.mark.parametrize(("sharing", "weighting", "aggregation"), parameters(*EVERY))
 def test_micro_batches_with_uneven_labels_take_the_step_of_the_whole_batch(
     sharing: str, weighting: str, aggregation: str
 ) -> None:
@@ -51,10 +75,10 @@ def test_micro_batches_with_uneven_labels_take_the_step_of_the_whole_batch(
         assert furthest(whole.parameters(), parts.parameters()) < 1e-9
 
 
-ALONE = [(s, w, a) for s, w, a in EVERY if alone(w, a)]
+ALONE = [(s, w, a) for s, w, a in EVERY if alone(w, a) or (w, a) in SOME_METHODS]
 
 
-@pytest.mark.parametrize(("sharing", "weighting", "aggregation"), ALONE)
+@pytest.mark.parametrize(("sharing", "weighting", "aggregation"), parameters(*ALONE))
 def test_a_task_without_labels_leaves_its_own_parameters_without_a_gradient(
     sharing: str, weighting: str, aggregation: str
 ) -> None:
