@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mtl_cli.backbones.base import Features, Spec
 from mtl_cli.contracts import Group
+from mtl_cli.options import ConfigError
 
 
 class Sharing(nn.Module, ABC):
@@ -69,3 +70,9 @@ class Sharing(nn.Module, ABC):
         What those tasks never read need not be taken out: that is done for every strategy alike.
         """
         return self
+
+
+def needs_stages(spec: Spec, what: str) -> None:
+    """Raises ConfigError: the backbone is one opaque stage; `what` says which strategy does what with stages."""
+    if spec.opaque:
+        raise ConfigError(f"{what}, and this backbone cannot be cut into stages: take another, or sharing=hard")

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from mtl_cli.backbones.base import Backbone, BackboneFactory, Features, Kind, Spec, StageSpec
 from mtl_cli.contracts import Group, slot
-from mtl_cli.options import ConfigError
-from mtl_cli.sharing.base import Sharing
+from mtl_cli.sharing.base import Sharing, needs_stages
 from mtl_cli.sharing.options import CrossStitch
 
 
@@ -55,11 +54,7 @@ class CrossStitchSharing(Sharing):
 
     def __init__(self, option: CrossStitch, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
         super().__init__()
-        if factory.spec.opaque:
-            raise ConfigError(
-                "sharing=cross_stitch mixes after every stage, and this backbone cannot be cut into stages: take "
-                "another, or sharing=hard"
-            )
+        needs_stages(factory.spec, "sharing=cross_stitch mixes after every stage")
         self._tasks = tuple(tasks)
         self._lr_factor = option.lr_factor
         self._spec = factory.spec

@@ -31,10 +31,19 @@ class Mmoe(Option, tag="mmoe"):
     gate_at: Annotated[str | None, Meta(description="a stage that gates read, pooled; null: what experts read")]
 
 
+class Mtan(Option, tag="mtan"):
+    """A backbone for all tasks, and attention a task that picks from each of its stages (Liu 2019)."""
+
+    width: Annotated[
+        Positive, Meta(description="of the attention's middle layer, in multiples of the stage's channels")
+    ]
+
+
 SHARINGS = Table(
     "sharing",
     (Hard, "mtl_cli.sharing.hard:HardSharing"),
     (Independent, "mtl_cli.sharing.independent:IndependentSharing"),
     (CrossStitch, "mtl_cli.sharing.cross_stitch:CrossStitchSharing"),
     (Mmoe, "mtl_cli.sharing.mmoe:MmoeSharing"),
+    (Mtan, "mtl_cli.sharing.mtan:MtanSharing"),
 )

@@ -59,12 +59,14 @@ def test_every_strategys_networks_are_frozen_also_after_an_evaluation(name: str)
     model.train()
     with evaluating(model):
         assert not any(module.training for module in model.modules())
-    frozen = {n for n, _ in model.named_parameters() if ".stage1." in n or ".stage2." in n} - {
-        n for n, _ in sharing.named_parameters(prefix="sharing") if "stitches" in n
-    }
+    frozen = {n for n, _ in model.named_parameters() if ".stages.stage1." in n or ".stages.stage2." in n}
     assert frozen
     assert {n for n, p in model.named_parameters() if not p.requires_grad} == frozen
-    before = {n: tensor.clone() for n, tensor in model.state_dict().items() if ".stage1." in n or ".stage2." in n}
+    before = {
+        n: tensor.clone()
+        for n, tensor in model.state_dict().items()
+        if ".stages.stage1." in n or ".stages.stage2." in n
+    }
     outputs = model(images(), TASKS, "p")
     sum(output.sum() for output in outputs.values()).backward()
     assert all(torch.equal(tensor, model.state_dict()[n]) for n, tensor in before.items())
