@@ -1,32 +1,14 @@
 """Experts that every task mixes in its own way."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from mtl_cli.backbones.base import BackboneFactory, Features, Pool, Spec
+from mtl_cli.backbones.base import BackboneFactory, Features, Spec
 from mtl_cli.contracts import slot
-from mtl_cli.options import ConfigError, nearest
 from mtl_cli.sharing.base import Sharing
+from mtl_cli.sharing.experts import GateReader, experts, mixed
 from mtl_cli.sharing.options import Mmoe
-
-
-class Expert(nn.Module):
-    """Linear layers, each with ReLU. Shapes: (B, D) -> (B, last hidden width)"""
-
-    def __init__(self, width: int, hidden: Sequence[int]) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for wide_in, wide_out in pairwise((width, *hidden)):
-            layers += [nn.Linear(wide_in, wide_out), nn.ReLU()]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, vector: Tensor) -> Tensor:
-        """What it makes of the stem's vector."""
-        made: Tensor = self.layers(vector)
-        return made
 
 
 class MmoeSharing(Sharing):
@@ -47,23 +29,23 @@ class MmoeSharing(Sharing):
     def __init__(self, option: Mmoe, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
         super().__init__()
         self.stem = factory()
-        self._gate_at = option.gate_at
         self._spec = Spec(option.hidden[-1], factory.spec.stages, factory.spec.opaque)
-        width, self.pool = _read_by_gates(option.gate_at, factory.spec)
-        self.experts = nn.ModuleList(Expert(factory.spec.width, option.hidden) for _ in range(option.experts))
-        self.gates = nn.ModuleDict({slot(task): nn.Linear(width, option.experts, bias=False) for task in tasks})
+        self.reader = GateReader(option.gate_at, factory.spec)
+        self.experts = experts(option.experts, factory.spec.width, option.hidden)
+        self.gates = nn.ModuleDict(
+            {slot(task): nn.Linear(self.reader.width, option.experts, bias=False) for task in tasks}
+        )
 
     def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
         """One pass through stem and experts, mixed for each task."""
         stem = self.stem(inputs)
-        read = stem.vector if self._gate_at is None else self.pool(stem.stages[self._gate_at])
-        made_BDE = torch.stack([expert(stem.vector) for expert in self.experts], dim=2)
-        mixed: dict[str, Features] = {}
+        read = self.reader(stem)
+        made = [expert(stem.vector) for expert in self.experts]
+        found: dict[str, Features] = {}
         for task in tasks:
             gate_BE = self.gates[slot(task)](read).softmax(dim=1)
-            vector = (made_BDE @ gate_BE[:, :, None])[:, :, 0]
-            mixed[task] = Features(vector, stem.stages, None, {"gate": gate_BE})
-        return mixed
+            found[task] = Features(mixed(made, gate_BE), stem.stages, None, {"gate": gate_BE})
+        return found
 
     def spec(self, task: str) -> Spec:  # the same for every task
         """The stem's stages, and the experts' width."""
@@ -72,14 +54,3 @@ class MmoeSharing(Sharing):
     def last_stage(self) -> list[nn.Parameter]:
         """The experts."""
         return list(self.experts.parameters())
-
-
-def _read_by_gates(at: str | None, spec: Spec) -> tuple[int, nn.Module]:
-    """The width of what gates read, and how a stage becomes a vector."""
-    if at is None:
-        return spec.width, nn.Identity()
-    names = [stage.name for stage in spec.stages]
-    if at not in names:
-        raise ConfigError(f"sharing.gate_at={at} is no stage of the backbone: {nearest(at, names)}")
-    stage = spec.stage(at)
-    return stage.channels, Pool(stage.kind)

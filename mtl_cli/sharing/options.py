@@ -31,6 +31,31 @@ class Mmoe(Option, tag="mmoe"):
     gate_at: Annotated[str | None, Meta(description="a stage that gates read, pooled; null: what experts read")]
 
 
+class Cgc(Option, tag="cgc"):
+    """A backbone for all tasks, shared experts and own ones on its vector, and a gate a task (Tang 2020)."""
+
+    shared_experts: Annotated[Count, Meta(description="that all tasks mix")]
+    task_experts: Annotated[Count, Meta(description="of each task's own")]
+    hidden: Annotated[list[Count], Meta(min_length=1, description="widths of each expert's layers")]
+    gate_at: Annotated[str | None, Meta(description="a stage that gates read, pooled; null: what experts read")]
+
+
+class Ple(Option, tag="ple"):
+    """Levels of cgc, with a shared gate between them: progressive layered extraction (Tang 2020)."""
+
+    levels: Annotated[Count, Meta(description="of extraction; 1 is cgc")]
+    shared_experts: Annotated[Count, Meta(description="that all tasks mix, on each level")]
+    task_experts: Annotated[Count, Meta(description="of each task's own, on each level")]
+    hidden: Annotated[list[Count], Meta(min_length=1, description="widths of each expert's layers")]
+    gate_at: Annotated[str | None, Meta(description="a stage that the first gates read, pooled; null: the vector")]
+
+
+class LowRank(Option, tag="low_rank"):
+    """A backbone for all tasks; linear heads' weights are made of few shared directions (Ando and Zhang 2005)."""
+
+    rank: Annotated[Count, Meta(description="of all tasks' weights together")]
+
+
 class Mtan(Option, tag="mtan"):
     """A backbone for all tasks, and attention a task that picks from each of its stages (Liu 2019)."""
 
@@ -45,5 +70,8 @@ SHARINGS = Table(
     (Independent, "mtl_cli.sharing.independent:IndependentSharing"),
     (CrossStitch, "mtl_cli.sharing.cross_stitch:CrossStitchSharing"),
     (Mmoe, "mtl_cli.sharing.mmoe:MmoeSharing"),
+    (Cgc, "mtl_cli.sharing.cgc:CgcSharing"),
+    (Ple, "mtl_cli.sharing.ple:PleSharing"),
+    (LowRank, "mtl_cli.sharing.low_rank:LowRankSharing"),
     (Mtan, "mtl_cli.sharing.mtan:MtanSharing"),
 )
