@@ -1,10 +1,10 @@
 """Options of the sharing room."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from mtl_cli.options import Count, Option, Positive, Table
+from mtl_cli.options import Count, NonNegative, Option, Positive, Table
 
 
 class Hard(Option, tag="hard"):
@@ -13,6 +13,16 @@ class Hard(Option, tag="hard"):
 
 class Independent(Option, tag="independent"):
     """A backbone for each task, nothing shared: the single-task reference in one run."""
+
+
+class Soft(Option, tag="soft"):
+    """A backbone for each task, held close to the others by a penalty on their distance (Duong 2015, Yang 2017)."""
+
+    distance: Annotated[
+        Literal["l2", "l1", "group", "trace_norm"], Meta(description="between corresponding parameters")
+    ]
+    strength: Annotated[NonNegative, Meta(description="lambda of the stages that have none of their own")]
+    stages: Annotated[dict[str, NonNegative], Meta(description="a lambda of its own for each stage that is named")]
 
 
 class CrossStitch(Option, tag="cross_stitch"):
@@ -68,6 +78,7 @@ SHARINGS = Table(
     "sharing",
     (Hard, "mtl_cli.sharing.hard:HardSharing"),
     (Independent, "mtl_cli.sharing.independent:IndependentSharing"),
+    (Soft, "mtl_cli.sharing.soft:SoftSharing"),
     (CrossStitch, "mtl_cli.sharing.cross_stitch:CrossStitchSharing"),
     (Mmoe, "mtl_cli.sharing.mmoe:MmoeSharing"),
     (Cgc, "mtl_cli.sharing.cgc:CgcSharing"),
