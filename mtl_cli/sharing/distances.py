@@ -46,7 +46,7 @@ def trace_norm(weights: Tensor) -> Tensor:
         squares_T = squares_T.clamp_min(0)
         ridge = SMALL * squares_T.mean() + torch.finfo(torch.float32).tiny
         inverse_TT = (vectors_TT * (squares_T + ridge).rsqrt()) @ vectors_TT.T
-        value = squares_T.sqrt().sum().to(weights.dtype)
+        value: Tensor = squares_T.sqrt().sum().to(weights.dtype)
     half: Tensor = 0.5 * (inverse_TT.to(weights.dtype) * gramian_TT).sum()
     return half + (value - half).detach()
 

@@ -66,6 +66,12 @@ class LowRank(Option, tag="low_rank"):
     rank: Annotated[Count, Meta(description="of all tasks' weights together")]
 
 
+class TaskRelation(Option, tag="task_relation"):
+    """A backbone for all tasks, and a small network over all heads' outputs that corrects each."""
+
+    hidden: Annotated[Count, Meta(description="width of that network")]
+
+
 class Mtan(Option, tag="mtan"):
     """A backbone for all tasks, and attention a task that picks from each of its stages (Liu 2019)."""
 
@@ -84,5 +90,6 @@ SHARINGS = Table(
     (Cgc, "mtl_cli.sharing.cgc:CgcSharing"),
     (Ple, "mtl_cli.sharing.ple:PleSharing"),
     (LowRank, "mtl_cli.sharing.low_rank:LowRankSharing"),
+    (TaskRelation, "mtl_cli.sharing.task_relation:TaskRelationSharing"),
     (Mtan, "mtl_cli.sharing.mtan:MtanSharing"),
 )
