@@ -236,6 +236,7 @@ def test_the_readmes_session_is_what_a_run_prints(here: Path, capsys: pytest.Cap
 
 def test_every_option_stands_on_the_page_about_it() -> None:
     where = {
+        "sharing.md": ("sharing",),
         "methods.md": ("sharing", "weighting", "aggregation", "regularizer"),
         "data.md": ("source", "kind", "sampling"),
         "shipping.md": ("format",),

@@ -27,6 +27,11 @@ def tab(line: str) -> list[str]:
     return [candidate.text for candidate in answer(before, word).candidates]
 
 
+def others(group: str, one: str) -> list[str]:
+    """The names of a group but for one."""
+    return [name for name in TABLES[group] if name != one]
+
+
 def fields(group: str, name: str, key: str) -> set[str]:
     """The keys of an option's struct, with a dot where a field holds an option with keys of its own."""
     struct = TABLES[group].struct(name)
@@ -127,11 +132,11 @@ def test_tasks_are_those_of_the_task_set_and_of_the_line() -> None:
         ("train tasks.digit.head.hidden=[8] tasks.digit.head.a", ["tasks.digit.head.at="]),
         ("train tasks.digit.primary=a", ["tasks.digit.primary=accuracy"]),
         ("train tasks.digit.metrics=[f1_macro] tasks.digit.primary=", ["tasks.digit.primary=f1_macro"]),
-        ("train sharing=hard,", ["sharing=hard,independent", "sharing=hard,cross_stitch", "sharing=hard,mmoe"]),
+        ("train sharing=hard,", [f"sharing=hard,{name}" for name in others("sharing", "hard")]),
         ("train regularizer=[l", ["regularizer=[l1]", "regularizer=[l2]"]),
         ("train regularizer=l", ["regularizer=l1", "regularizer=l2"]),
         ("train regularizer=[l1", ["regularizer=[l1]", "regularizer=[l1,"]),
-        ("train regularizer=[l1,", ["regularizer=[l1,l2]"]),
+        ("train regularizer=[l1,", [f"regularizer=[l1,{name}]" for name in others("regularizer", "l1")]),
         ("train trainer.patience=", []),
         ("train trainer.patience=n", ["trainer.patience=null"]),
         ("train seed=1 see", []),
@@ -148,7 +153,7 @@ def test_tasks_are_those_of_the_task_set_and_of_the_line() -> None:
         ("trian ", []),
         ("train sharing", ["sharing="]),
         ("train sharing=nope", []),
-        ("train sharing=hard,nope,", [f"sharing=hard,nope,{name}" for name in ("independent", "cross_stitch", "mmoe")]),
+        ("train sharing=hard,nope,", [f"sharing=hard,nope,{name}" for name in others("sharing", "hard")]),
         ("train nope.", []),
         ("train nope=", []),
         ("train tasks.nope.", []),

@@ -17,6 +17,7 @@ import pytest
 from mtl_cli.__main__ import main
 from mtl_cli.cli.completion.command import SHELLS
 from mtl_cli.cli.completion.shells import Line, escaped, split
+from mtl_cli.sharing.options import SHARINGS
 from tests.cli.calls import Mtl
 
 ROOT = Path(__file__).parents[3]
@@ -92,7 +93,7 @@ def reply(line: str, before: str = "") -> list[str]:
     ("line", "words"),
     [
         ("mtl train sha", ["sharing="]),
-        ("mtl train sharing=", ["hard ", "independent ", "cross_stitch ", "mmoe "]),
+        ("mtl train sharing=", [f"{name} " for name in SHARINGS]),
         ("mtl train tasks.digit.head.", ["tasks.digit.head.at="]),
         ("mtl train data_dir=d", ["deep\\ dir/"]),
         ("mtl train data_dir=i", ["it\\'s\\ \\$5\\ \\&\\ more/"]),
