@@ -45,7 +45,9 @@ class Theirs(NamedTuple):
 def make_model(tasks: dict[str, Task]) -> MultiTaskModel:
     """The small CNN without norm, with a linear head for each task and a part for each."""
     option = Cnn(channels=32, depth=3, norm="none", freeze=None)
-    sharing = SHARINGS.target(Hard())(Hard(), BackboneFactory(BACKBONES.target(option)(option, InputSpec(SHAPE))), {})
+    sharing = SHARINGS.target(Hard(split_at=None))(
+        Hard(split_at=None), BackboneFactory(BACKBONES.target(option)(option, InputSpec(SHAPE))), {}
+    )
     heads = {n: LinearHead(Linear(at=None), sharing.spec(n), t.width, n) for n, t in tasks.items()}
     return MultiTaskModel(sharing, heads, {task: f"part of {task}" for task in tasks}, per_part=True)
 

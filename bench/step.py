@@ -58,7 +58,7 @@ def make_model(tasks: dict[str, Task], channels: int, norm: Literal["batch", "no
     """The small CNN with linear heads."""
     option = Cnn(channels=channels, depth=3, norm=norm, freeze=None)
     factory = BackboneFactory(BACKBONES.target(option)(option, InputSpec(SHAPE)))
-    sharing = SHARINGS.target(Hard())(Hard(), factory, {})
+    sharing = SHARINGS.target(Hard(split_at=None))(Hard(split_at=None), factory, {})
     heads = {n: LinearHead(Linear(at=None), sharing.spec(n), t.width, n) for n, t in tasks.items()}
     return MultiTaskModel(sharing, heads, dict.fromkeys(tasks, "images"), per_part=True)
 

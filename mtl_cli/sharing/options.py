@@ -10,6 +10,8 @@ from mtl_cli.options import Count, NonNegative, Option, Positive, Table
 class Hard(Option, tag="hard"):
     """One backbone for all tasks, a head for each (Caruana 1997)."""
 
+    split_at: Annotated[str | None, Meta(description="stage where the trunk ends; null: the whole backbone")]
+
 
 class Independent(Option, tag="independent"):
     """A backbone for each task, nothing shared: the single-task reference in one run."""
@@ -72,6 +74,12 @@ class TaskRelation(Option, tag="task_relation"):
     hidden: Annotated[Count, Meta(description="width of that network")]
 
 
+class Tree(Option, tag="tree"):
+    """A backbone that branches at given stages: tasks of a group share them, groups have copies of their own."""
+
+    branches: Annotated[dict[str, list[list[str]]], Meta(description="stage -> the groups that tasks part into there")]
+
+
 class Mtan(Option, tag="mtan"):
     """A backbone for all tasks, and attention a task that picks from each of its stages (Liu 2019)."""
 
@@ -91,5 +99,6 @@ SHARINGS = Table(
     (Ple, "mtl_cli.sharing.ple:PleSharing"),
     (LowRank, "mtl_cli.sharing.low_rank:LowRankSharing"),
     (TaskRelation, "mtl_cli.sharing.task_relation:TaskRelationSharing"),
+    (Tree, "mtl_cli.sharing.tree:TreeSharing"),
     (Mtan, "mtl_cli.sharing.mtan:MtanSharing"),
 )

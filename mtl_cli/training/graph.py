@@ -28,7 +28,7 @@ class Usage(NamedTuple):
 
 
 def usage(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> Usage:
-    """Runs each part's example once and walks from every output to its leaves; leaves no trace in the model.
+    """Runs each part's example once, in training mode, and walks from every output to its leaves; leaves no trace.
 
     Shapes: examples {part: (2, ...)}
     """
@@ -61,7 +61,7 @@ def _trace(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> tuple[dict[
     names = {id(p): name for name, p in model.named_parameters()}
     of: dict[str, frozenset[str]] = {}
     behind: set[str] | None = set()
-    with traceless(model), torch.enable_grad():
+    with traceless(model), _training(model), torch.enable_grad():
         for part, inputs in examples.items():
             tasks = [task for task, its_part in model.part_of.items() if its_part == part]
             outputs, features = model.run(inputs, tasks, part)
@@ -87,3 +87,15 @@ def traceless(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    """Within it all of the model that trains is in training mode: some share otherwise when evaluated."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -65,7 +65,9 @@ def engine(
     part_of = {task: part.name for part in batch.parts for task in part.targets}
     tasks = make_tasks(sorted(part_of))
     torch.manual_seed(3)
-    sharing = SHARINGS.target(Hard())(Hard(), BackboneFactory(make_backbone(norm, dropout)), {})
+    sharing = SHARINGS.target(Hard(split_at=None))(
+        Hard(split_at=None), BackboneFactory(make_backbone(norm, dropout)), {}
+    )
     heads = {n: LinearHead(Linear(at=None), sharing.spec(n), t.width, "head") for n, t in tasks.items()}
     model = MultiTaskModel(sharing, heads, {task: part_of[task] for task in tasks}, per_part=True).double()
     used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
