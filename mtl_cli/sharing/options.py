@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from mtl_cli.options import Count, NonNegative, Option, Positive, Table
+from mtl_cli.options import Count, NonNegative, Option, Positive, Share, Table
 
 
 class Hard(Option, tag="hard"):
@@ -80,6 +80,16 @@ class Tree(Option, tag="tree"):
     branches: Annotated[dict[str, list[list[str]]], Meta(description="stage -> the groups that tasks part into there")]
 
 
+class Ltb(Option, tag="ltb"):
+    """A tree over the backbone's stages that is learned by drawing, and shipped as a fixed one (Guo 2020)."""
+
+    nodes: Annotated[Count | None, Meta(description="copies of each stage to draw from; null: one a task")]
+    temperature: Annotated[Positive, Meta(description="of the draws at the start: the higher, the more alike")]
+    last_temperature: Annotated[Positive, Meta(description="of the draws at the end")]
+    warmup: Annotated[Share, Meta(description="share of the steps in which branching does not learn yet")]
+    lr_factor: Annotated[Positive, Meta(description="learning rate of the branching, relative to the network's")]
+
+
 class Mtan(Option, tag="mtan"):
     """A backbone for all tasks, and attention a task that picks from each of its stages (Liu 2019)."""
 
@@ -100,5 +110,6 @@ SHARINGS = Table(
     (LowRank, "mtl_cli.sharing.low_rank:LowRankSharing"),
     (TaskRelation, "mtl_cli.sharing.task_relation:TaskRelationSharing"),
     (Tree, "mtl_cli.sharing.tree:TreeSharing"),
+    (Ltb, "mtl_cli.sharing.ltb:LtbSharing"),
     (Mtan, "mtl_cli.sharing.mtan:MtanSharing"),
 )
