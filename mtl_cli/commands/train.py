@@ -108,11 +108,12 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, sto
     scores = finish(loop, progress)
     loop.log.close()
     screen.result(facts.result_rows(built.data.tasks, scores))
-    for line in built.average.model.sharing.learned():
-        screen.note(line)
+    learned = tuple(built.average.model.sharing.learned())
+    for line in learned:
+        screen.command(line)
     assert progress.best is not None
     drawn = pictures.of_the_best(job.config, built, job.run_dir, scores, progress.best["epoch"], screen.note)
-    screen.note(f"report: {write_report(_report(job, progress, header, scores, drawn))}")
+    screen.note(f"report: {write_report(_report(job, progress, header, scores, drawn, learned))}")
     status.write("done", progress.epoch, progress.step)
 
 
@@ -136,7 +137,14 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
     )
 
 
-def _report(job: Job, progress: Progress, header: Header, scores: BySplit, drawn: tuple[PictureFacts, ...]) -> Report:
+def _report(
+    job: Job,
+    progress: Progress,
+    header: Header,
+    scores: BySplit,
+    drawn: tuple[PictureFacts, ...],
+    learned: tuple[str, ...],
+) -> Report:
     assert progress.best is not None
     tasks = job.built.data.tasks
     return Report(
@@ -151,6 +159,7 @@ def _report(job: Job, progress: Progress, header: Header, scores: BySplit, drawn
         data=job.built.data.digests,
         calibrations=facts.calibrations(tasks, scores),
         pictures=drawn,
+        learned=learned,
     )
 
 

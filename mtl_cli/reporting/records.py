@@ -151,6 +151,7 @@ class Report(NamedTuple):
         bests: each task's own best epoch.
         data: part -> digest of its content.
         pictures: what was drawn.
+        learned: lines on what the sharing found out, such as a tree.
     """
 
     header: Header
@@ -164,3 +165,4 @@ class Report(NamedTuple):
     data: dict[str, str]
     calibrations: tuple[Calibration, ...]
     pictures: tuple[PictureFacts, ...]
+    learned: tuple[str, ...]

@@ -47,6 +47,7 @@ def report_lines(report: Report) -> list[str]:
         *_bests(report),
         *_calibration(report),
         *_labels(report),
+        *_learned(report),
         *_pictures(report),
         *_files(report.header),
         *_next(report),
@@ -117,6 +118,10 @@ def _calibration(report: Report) -> list[str]:
         *_markdown(("task", *splits), rows, numbers=range(1, len(splits) + 1)),
         "",
     ]
+
+
+def _learned(report: Report) -> list[str]:
+    return ["## What the sharing learned", "", "```", *report.learned, "```", ""] if report.learned else []
 
 
 def _pictures(report: Report) -> list[str]:

@@ -198,7 +198,7 @@ def in_words(stages: Sequence[str], paths: Paths) -> list[str]:
     lines = [f"sharing=ltb found a tree; at {', '.join(found)} tasks part:"]
     lines += [f"  {stage}: {' | '.join(', '.join(group) for group in groups)}" for stage, groups in found.items()]
     said = ", ".join(f"{stage}: {_listed(groups)}" for stage, groups in found.items())
-    return [*lines, f"train it anew as it is: sharing=tree 'sharing.branches={{{said}}}'"]
+    return [*lines, "what trains it anew as it is:", f"  sharing=tree 'sharing.branches={{{said}}}'"]
 
 
 def _listed(groups: Sequence[Sequence[str]]) -> str:

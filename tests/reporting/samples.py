@@ -99,4 +99,5 @@ def report(tasks: list[str], run_dir: Path) -> Report:
             if i % 3 < 2
         ),
         pictures=(PictureFacts("curves", "Losses"), PictureFacts("confusion-task0", "task0, on test: classes")),
+        learned=("a tree: left | right",),
     )

@@ -78,3 +78,9 @@ def test_without_pictures_and_classes_the_report_does_not_speak_of_them(tmp_path
     text = write_report(bare).read_text()
     assert "Pictures" not in text
     assert "Calibration" not in text
+
+
+def test_the_report_tells_what_the_sharing_learned_if_anything(tmp_path):
+    told = written(["task0"], tmp_path)
+    assert "## What the sharing learned\n\n```\na tree: left | right\n```\n" in told
+    assert "learned" not in write_report(samples.report(["task0"], tmp_path)._replace(learned=())).read_text()

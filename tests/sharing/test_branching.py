@@ -159,7 +159,7 @@ def test_in_evaluation_each_task_has_the_path_of_the_likeliest_parents() -> None
 
 def test_the_words_of_a_learned_tree_make_the_same_tree() -> None:
     *_, line = TREE.learned()
-    words = shlex.split(line.partition(": ")[2])
+    words = shlex.split(line)
     assert words == ["sharing=tree", "sharing.branches={stage3: [[a], [b, c]]}"]
     tree = sharing("tree", branches=yaml.safe_load(words[1].partition("=")[2]))
     first, second = tree.tree.segments
