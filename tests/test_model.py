@@ -105,8 +105,7 @@ def test_shared_statistics_and_those_of_one_part_are_the_plain_networks(sharing:
     assert all(torch.equal(found[f"sharing.{key}"], tensor) for key, tensor in expected.items())
 
 
-@EVERY
-@pytest.mark.parametrize("per_part", [True, False])
+@pytest.mark.parametrize(("sharing", "per_part"), [*((name, True) for name in SHARINGS), ("hard", False)])
 def test_a_state_dict_carries_all_of_it(sharing: str, per_part: bool) -> None:
     model, other = made(sharing, per_part).train(), made(sharing, per_part, seed=7)
     for step in range(2):
@@ -121,8 +120,7 @@ def test_a_state_dict_carries_all_of_it(sharing: str, per_part: bool) -> None:
         assert all(torch.equal(found[task], expected[task]) for task in tasks)
 
 
-@EVERY
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("sharing", "training"), [*((name, True) for name in SHARINGS), ("hard", False)])
 def test_reading_the_graph_leaves_no_trace(sharing: str, training: bool) -> None:
     model = made(sharing).train(training)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

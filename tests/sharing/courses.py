@@ -1,7 +1,7 @@
 """A few steps of real training of every strategy on every backbone: what tests look at afterwards."""
 
 import copy
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -120,12 +120,18 @@ class Toy(NamedTuple):
         return Live(self.model, self.tasks, preparations)
 
 
+@cache
+def tasks_of_each_kind() -> dict[str, Task]:
+    """Fitted; they have no state."""
+    return {task: make_task(task, kind, *TARGETS[kind]) for task, kind in zip(TASKS, TARGETS, strict=True)}
+
+
 def start(name: str, network: str) -> Toy:
     """A strategy with its defaults on a backbone, before the first step."""
     torch.manual_seed(0)
     option = default(SHARINGS, name)
     kind = SHARINGS.target(option)
-    tasks = {task: make_task(task, k, *TARGETS[k]) for task, k in zip(TASKS, TARGETS, strict=True)}
+    tasks = tasks_of_each_kind()
     sharing: Sharing = kind(option, BackboneFactory(backbone(network)), {n: t.width for n, t in tasks.items()})
     heads = {n: build(HEADS, "linear", sharing.spec(n), t.width, "head") for n, t in tasks.items()}
     part_of = {task: task if kind.data_set_a_task else "p" for task in TASKS}

@@ -1,7 +1,6 @@
 """What every strategy of the table promises, over a backbone of each kind of features."""
 
 import io
-from itertools import permutations
 
 import pytest
 import torch
@@ -20,6 +19,9 @@ from tests.options import NAMES, build
 
 SHAPE = (3, 8, 8)
 TASKS = NAMES[:3]
+FIRST, SECOND, THIRD = TASKS
+SOME = ((FIRST,), (SECOND,), (THIRD,), (THIRD, FIRST), (SECOND, THIRD), (THIRD, SECOND, FIRST))
+"""Each task alone, pairs and all, in orders that are not the model's."""
 
 
 class Words(Backbone):
@@ -92,7 +94,7 @@ def test_asking_for_some_tasks_gives_what_the_full_pass_gives_them_in_any_order(
     sharing = moved(made(name, kind))
     whole = sharing(images(), TASKS)
     assert list(whole) == list(TASKS)
-    for some in [s for n in (1, 2, 3) for s in permutations(TASKS, n)]:
+    for some in SOME:
         found = sharing(images(), some)
         assert list(found) == list(some)
         for task in some:

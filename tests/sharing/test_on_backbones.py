@@ -109,7 +109,7 @@ def shipped_of(toy: Toy, tasks: tuple[str, ...]) -> Shipped:
 @EVERY
 def test_what_is_shipped_answers_as_the_live_model_and_has_nothing_that_is_not_read(name: str, network: str) -> None:
     toy = course(name, network).toy
-    for tasks in (TASKS, *((task,) for task in TASKS)):
+    for tasks in (TASKS, TASKS[1:2]):
         shipped = shipped_of(toy, tasks)
         judge(compare(toy.live(), shipped, shipped), 1e-5)
         with Reads() as reads:
