@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mtl_cli.contracts import slot
+from mtl_cli.sharing.ltb import LtbSharing
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.shipping.needed import needed
 from mtl_cli.training.graph import leaves
@@ -63,8 +64,9 @@ def networks(state: dict[str, torch.Tensor]) -> set[str]:
     return {name.split(".")[2] for name in state if name.startswith("sharing.networks.")}
 
 
-def test_of_independent_networks_one_task_keeps_its_own() -> None:
-    state = needed(live("independent").model, NAMES[1:2], SHAPE).state_dict()
+@pytest.mark.parametrize("sharing", ["independent", "soft"])
+def test_of_independent_networks_one_task_keeps_its_own(sharing: str) -> None:
+    state = needed(live(sharing).model, NAMES[1:2], SHAPE).state_dict()
     assert heads(state) == networks(state) == {slot(NAMES[1])}
 
 
@@ -80,6 +82,17 @@ def test_of_stitched_networks_one_task_keeps_all_as_each_is_mixed_from_all() -> 
     state = needed(live("cross_stitch").model, NAMES[1:2], SHAPE).state_dict()
     assert networks(state) == {slot(name) for name in NAMES}
     assert heads(state) == {slot(NAMES[1])}
+
+
+def test_of_a_learned_tree_one_task_keeps_its_path() -> None:
+    model = live("ltb").model
+    assert isinstance(model.sharing, LtbSharing)
+    state = needed(model, NAMES[1:2], SHAPE).state_dict()
+    kept = {tuple(name.split(".")[2:5:2]) for name in state if name.startswith("sharing.networks.")}
+    stages = [stage.name for stage in model.sharing.spec(NAMES[1]).stages]
+    assert kept == {(str(node), stage) for node, stage in zip(model.sharing.paths()[NAMES[1]], stages, strict=True)}
+    assert heads(state) == {slot(NAMES[1])}
+    assert [name for name in state if "parents" in name or "leaves" in name] == []
 
 
 def test_of_gated_experts_one_task_keeps_all_experts_and_its_own_gate() -> None:
