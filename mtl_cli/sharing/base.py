@@ -61,7 +61,7 @@ class Sharing(nn.Module, ABC):
         return []
 
     def learned(self) -> list[str]:
-        """Lines on what it has found out, such as a tree, with words that may be copied; told as they are at the end."""
+        """Lines on what it has found out, such as a tree, with words to be copied; told as they are at the end."""
         return []
 
     def ready(self, tasks: Sequence[str]) -> "Sharing":  # a hook: most ship as they train

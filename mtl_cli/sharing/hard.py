@@ -53,9 +53,9 @@ class HardSharing(Sharing):
 
 
 def last_parameters(stages: nn.ModuleDict) -> list[nn.Parameter]:
-    """The parameters of the last stage that has any."""
+    """The parameters of the last stage with some that train."""
     for stage in reversed(list(stages.values())):
-        found = list(stage.parameters())
+        found = [parameter for parameter in stage.parameters() if parameter.requires_grad]
         if found:
             return found
     return []

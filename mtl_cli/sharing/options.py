@@ -27,6 +27,29 @@ class Soft(Option, tag="soft"):
     stages: Annotated[dict[str, NonNegative], Meta(description="a lambda of its own for each stage that is named")]
 
 
+class Lora(Option, tag="lora"):
+    """A backbone that runs once a task, its weights changed by the task's own matrices of low rank (Hu 2022)."""
+
+    rank: Annotated[Count, Meta(description="of each task's change of a weight")]
+    alpha: Annotated[Positive, Meta(description="the change is multiplied by alpha / rank")]
+    shared_rank: Annotated[int, Meta(ge=0, description="of a change that all tasks have; 0: none")]
+    at: Annotated[list[str] | None, Meta(description="stages whose weights are changed; null: all")]
+
+
+class Adapters(Option, tag="adapters"):
+    """A backbone that runs once a task, with a residual bottleneck of the task's own after stages (Houlsby 2019)."""
+
+    width: Annotated[Count, Meta(description="of the bottleneck")]
+    at: Annotated[list[str] | None, Meta(description="stages after which there is one; null: all")]
+
+
+class Film(Option, tag="film"):
+    """A backbone that runs once a task, scaled and shifted as the task's embedding says (Perez 2018)."""
+
+    embedding: Annotated[Count, Meta(description="numbers in a task's embedding")]
+    at: Annotated[list[str] | None, Meta(description="stages after which it conditions; null: all")]
+
+
 class CrossStitch(Option, tag="cross_stitch"):
     """A backbone for each task; learned linear mixtures of their features after every stage (Misra 2016)."""
 
@@ -103,6 +126,9 @@ SHARINGS = Table(
     (Hard, "mtl_cli.sharing.hard:HardSharing"),
     (Independent, "mtl_cli.sharing.independent:IndependentSharing"),
     (Soft, "mtl_cli.sharing.soft:SoftSharing"),
+    (Lora, "mtl_cli.sharing.lora:LoraSharing"),
+    (Adapters, "mtl_cli.sharing.adapters:AdaptersSharing"),
+    (Film, "mtl_cli.sharing.film:FilmSharing"),
     (CrossStitch, "mtl_cli.sharing.cross_stitch:CrossStitchSharing"),
     (Mmoe, "mtl_cli.sharing.mmoe:MmoeSharing"),
     (Cgc, "mtl_cli.sharing.cgc:CgcSharing"),
