@@ -14,6 +14,8 @@ from mtl_cli.beneath import packaged
 from mtl_cli.config import TABLES
 from mtl_cli.weighting import base as weighting_base
 
+BASIC = ("hard", "independent", "cross_stitch")
+"""Sharings that are evaluated by default; tests/sharing saves, loads and ships every one, without a command line."""
 METHODS = [
     *(f"weighting={name}" for name in TABLES["weighting"]),
     *(f"weighting=uw aggregation={name}" for name in TABLES["aggregation"]),
@@ -128,8 +130,21 @@ def test_every_method_trains_with_finite_numbers_and_moves_its_weights(
     assert any(name.startswith("sharing.") and name.endswith("stage1.0.weight") for name in moved)
 
 
-@pytest.mark.parametrize("sharing", list(TABLES["sharing"]))
-@pytest.mark.parametrize("task_set", SETS)
+def a_part_a_task(sharing: str) -> bool:
+    """Whether it takes no task set whose tasks share their input."""
+    declared: bool = TABLES["sharing"].target(packaged(TABLES["sharing"], sharing, {})).data_set_a_task
+    return declared
+
+
+@pytest.mark.parametrize(
+    ("task_set", "sharing"),
+    [
+        pytest.param(task_set, sharing, marks=() if sharing in BASIC else pytest.mark.slow, id=f"{task_set} {sharing}")
+        for task_set in SETS
+        for sharing in TABLES["sharing"]
+        if task_set != "digits" or not a_part_a_task(sharing)
+    ],
+)
 def test_eval_gives_exactly_the_numbers_recorded_as_final(tmp_path: Path, task_set: str, sharing: str) -> None:
     run = tmp_path / "a run = with odd name"
     words = [*SETS[task_set], f"sharing={sharing}", "trainer.epochs=2", f"run_dir={run}"]

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mtl_cli.__main__ import main
+from mtl_cli.beneath import packaged
 from mtl_cli.commands import build, export, rebuild
 from mtl_cli.config import TABLES
 from mtl_cli.shipping.options import FORMATS
@@ -22,27 +23,47 @@ from tests.data.idx import idx
 SMALL = ["device=cpu", "device.threads=1", "trainer.batch_size=8", "trainer.max_steps=1", "backbone.channels=4",
          "backbone.depth=2", "plots=false", "tensorboard=false"]  # fmt: skip
 
+PART_EACH = ["+data.parts.more=digits", "+data.parts.few=digits", "tasks.digit.part=images", "tasks.parity.part=more",
+             "tasks.slant.part=few"]  # fmt: skip
+
 
 def trained(folder: Path, *words: str) -> Path:
     assert main(["train", *SMALL, *words, f"run_dir={folder}"]) == 0
     return folder
 
 
+class Runs:
+    """A run for each sharing, made when it is asked for: digits with one task of each kind, a part each if need be."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._source_of = build.source_of
+
+    def __getitem__(self, sharing: str) -> Path:
+        run = self._root / sharing
+        if not run.exists():
+            option = packaged(TABLES["sharing"], sharing, {})
+            parts = PART_EACH if TABLES["sharing"].target(option).data_set_a_task else []
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(build, "source_of", self._source_of)
+                trained(run, "data.limit=40", f"sharing={sharing}", *parts)
+        return run
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run for each sharing: digits with one task of each kind."""
-    root = tmp_path_factory.mktemp("runs")
-    return {name: trained(root / name, "data.limit=40", f"sharing={name}") for name in TABLES["sharing"]}
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Shared by the module; nobody writes into them but exports."""
+    return Runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture
-def run(runs: dict[str, Path], tmp_path: Path) -> Path:
+def run(runs: Runs, tmp_path: Path) -> Path:
     """A run of independent networks, to write into."""
     return Path(shutil.copytree(runs["independent"], tmp_path / "run"))
 
 
 @pytest.fixture(autouse=True)
-def _no_data(monkeypatch: pytest.MonkeyPatch, runs: dict[str, Path]) -> None:
+def _no_data(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
     def unreadable(*_: Any) -> None:
         raise AssertionError("an export should not read the data")
 
@@ -87,7 +108,7 @@ def test_one_task_of_independent_networks_is_smaller_than_the_joint_file(
 
 
 @pytest.mark.slow
-def test_the_onnx_of_hard_sharing_is_verified(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_onnx_of_hard_sharing_is_verified(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     run = runs["hard"]
     assert main(["export", f"checkpoint={run}", "export.format=onnx", "export.tasks=[slant,digit]"]) == 0
     found = holds(run / "export" / "onnx-digit-slant")
@@ -102,9 +123,7 @@ def test_the_onnx_of_hard_sharing_is_verified(runs: dict[str, Path], capsys: pyt
 @pytest.mark.parametrize("tasks", [None, "[slant]"])
 @pytest.mark.parametrize("sharing", list(TABLES["sharing"]))
 @pytest.mark.parametrize("name", list(FORMATS))
-def test_every_sharing_is_exported_in_every_format(
-    runs: dict[str, Path], name: str, sharing: str, tasks: str | None
-) -> None:
+def test_every_sharing_is_exported_in_every_format(runs: Runs, name: str, sharing: str, tasks: str | None) -> None:
     words = [] if tasks is None else [f"export.tasks={tasks}"]
     assert main(["export", f"checkpoint={runs[sharing]}", f"export.format={name}", *words]) == 0
     holds(runs[sharing] / "export" / (name if tasks is None else f"{name}-slant"))
