@@ -385,7 +385,7 @@ def adapters() -> Picture:
     for task, row, edge in ((A, 0.5, -0.4), (B, 1.5, 2.4)):
         before = x
         for i in range(2):
-            stage = p.box(1.1 + 1.9 * i, row, f"stage {i + 1}", "shared")
+            stage = p.box(1.1 + 1.9 * i, row, f"stage {i + 1}", "frozen")
             total = p.dot(2.15 + 1.9 * i, row, "+", task)
             small = p.box(1.6 + 1.9 * i, edge, "adapter", task, wide=0.8, high=0.8)
             p.arrow(before, stage)
@@ -394,7 +394,7 @@ def adapters() -> Picture:
             p.bend(small, total, task)
             before = total
         heads(p, 4.9, {task: row}, before)
-    p.note(1.1, 1, "the same weights")
+    p.note(2.4, 1, "the same weights; here frozen, by backbone.freeze")
     return p
 
 
