@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mtl_cli.backbones.base import Backbone, BackboneFactory, Features, Kind, Spec, StageSpec
 from mtl_cli.contracts import Group, slot
+from mtl_cli.sharing import side_by_side
 from mtl_cli.sharing.base import Sharing, needs_stages
 from mtl_cli.sharing.options import CrossStitch
 
@@ -65,21 +66,12 @@ class CrossStitchSharing(Sharing):
 
     def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
         """Runs all networks, as each is mixed from all; after the last stage only those of `tasks` go on."""
-        networks = cast(list[Backbone], list(self.networks.values()))
-        outputs: list[dict[str, Tensor]] = [{} for _ in networks]
-        tensors = [inputs] * len(networks)
-        wanted = [self._tasks.index(task) for task in tasks]
         last = self._spec.stages[-1].name
-        for name, stitch in self.stitches.items():
-            tensors = [network.stages[name](x) for network, x in zip(networks, tensors, strict=True)]
-            going_on = wanted if name == last else range(len(networks))
-            mixed = stitch(tensors, going_on)
-            for i, x in zip(going_on, mixed, strict=True):
-                outputs[i][name] = x
-            tensors = mixed
+        stages = side_by_side.run(self.networks, self.stitches, inputs, [self._tasks.index(task) for task in tasks])
+        necks = [cast(Backbone, self.networks[slot(task)]).neck for task in tasks]
         return {
-            task: Features(networks[i].neck(x), outputs[i], None, {})
-            for task, i, x in zip(tasks, wanted, tensors, strict=True)
+            task: Features(neck(own[last]), own, None, {})
+            for task, neck, own in zip(tasks, necks, stages.values(), strict=True)
         }
 
     def spec(self, task: str) -> Spec:  # the same for every task

@@ -58,6 +58,23 @@ class CrossStitch(Option, tag="cross_stitch"):
     lr_factor: Annotated[Positive, Meta(description="learning rate of the mixtures, relative to the network's")]
 
 
+class Nddr(Option, tag="nddr"):
+    """A backbone for each task; after every stage their features are joined and reduced for each (Gao 2019)."""
+
+    same: Annotated[float, Meta(ge=0, le=1, description="a network's own share at the start; the others get the rest")]
+    lr_factor: Annotated[Positive, Meta(description="learning rate of the reductions, relative to the network's")]
+
+
+class Sluice(Option, tag="sluice"):
+    """A backbone for each task; subspaces of stages are mixed, and heads read all stages (Ruder 2019)."""
+
+    subspaces: Annotated[Count, Meta(description="of each network's channels")]
+    same: Annotated[float, Meta(ge=0, le=1, description="a subspace's own share at the start; the others get the rest")]
+    last: Annotated[float, Meta(ge=0, le=1, description="the last stage's share of what heads read at the start")]
+    orthogonality: Annotated[NonNegative, Meta(description="weight of the penalty on subspaces that overlap")]
+    lr_factor: Annotated[Positive, Meta(description="learning rate of the mixtures, relative to the network's")]
+
+
 class Mmoe(Option, tag="mmoe"):
     """A backbone for all tasks, experts on its vector, and a gate a task that mixes them (Ma 2018)."""
 
@@ -130,6 +147,8 @@ SHARINGS = Table(
     (Adapters, "mtl_cli.sharing.adapters:AdaptersSharing"),
     (Film, "mtl_cli.sharing.film:FilmSharing"),
     (CrossStitch, "mtl_cli.sharing.cross_stitch:CrossStitchSharing"),
+    (Nddr, "mtl_cli.sharing.nddr:NddrSharing"),
+    (Sluice, "mtl_cli.sharing.sluice:SluiceSharing"),
     (Mmoe, "mtl_cli.sharing.mmoe:MmoeSharing"),
     (Cgc, "mtl_cli.sharing.cgc:CgcSharing"),
     (Ple, "mtl_cli.sharing.ple:PleSharing"),
