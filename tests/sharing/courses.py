@@ -47,6 +47,17 @@ TARGETS = {
 }
 TASKS = ("type", "train", "forward")
 """One of each kind, with names of a module's own attributes."""
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "hard-split": ("hard", {"split_at": "stage1"}),
+    "tree-branched": ("tree", {"branches": {"stage2": [["type", "forward"], ["train"]]}}),
+    "ltb-two-nodes": ("ltb", {"nodes": 2}),
+    "soft-trace-norm": ("soft", {"distance": "trace_norm"}),
+    "cross_stitch-by-stage": ("cross_stitch", {"per_channel": False}),
+    "mmoe-gates-at": ("mmoe", {"gate_at": "stage1"}),
+    "ple-three-levels": ("ple", {"levels": 3, "gate_at": "stage1"}),
+    "lora-shared": ("lora", {"shared_rank": 2, "at": ["stage2"]}),
+}
+"""Other options of a strategy, on the cnn, where they make it compute something else."""
 STEPS, EARLY, LATE = 10, 2, 8
 
 
@@ -127,9 +138,10 @@ def tasks_of_each_kind() -> dict[str, Task]:
 
 
 def start(name: str, network: str) -> Toy:
-    """A strategy with its defaults on a backbone, before the first step."""
+    """A strategy with its defaults, or a variant, on a backbone, before the first step."""
     torch.manual_seed(0)
-    option = default(SHARINGS, name)
+    strategy, changes = VARIANTS.get(name, (name, {}))
+    option = default(SHARINGS, strategy, **changes)
     kind = SHARINGS.target(option)
     tasks = tasks_of_each_kind()
     sharing: Sharing = kind(option, BackboneFactory(backbone(network)), {n: t.width for n, t in tasks.items()})

@@ -17,12 +17,13 @@ from mtl_cli.shipping.verify import compare, judge
 from mtl_cli.training.checkpoint import Contents, Store, load_training, load_weights
 from mtl_cli.training.graph import leaves
 from tests.options import default
-from tests.sharing.courses import EARLY, LATE, STEPS, TASKS, Toy, course, start
+from tests.sharing.courses import EARLY, LATE, STEPS, TASKS, VARIANTS, Toy, course, start
 
 SMALL = ("mlp", "cnn")
 LARGE = ("resnet18_cifar", "resnet18", "vit")
 ON = [
     *(pytest.param(name, network, id=f"{name}-{network}") for name in SHARINGS for network in SMALL),
+    *(pytest.param(name, "cnn", id=name) for name in VARIANTS),
     *(
         pytest.param(name, network, id=f"{name}-{network}", marks=pytest.mark.slow)
         for network in LARGE
