@@ -144,31 +144,32 @@ def cross_stitch() -> Picture:
 
 @picture
 def sluice() -> Picture:
-    """Each network in two halves, mixed after each stage; heads read a mixture of all stages."""
-    p = Picture("sluice: halves of each network's features are mixed; a head reads all stages")
-    x = start(p, 1.3)
+    """Halves of each network's channels, mixed after each stage; heads read a mixture of all stages."""
+    p = Picture("sluice: halves of each network's channels are mixed; a head reads all stages")
+    x = start(p, 1.2)
     before: list[Place] = [x, x]
-    seen: list[list[Place]] = [[], []]
+    shallow: list[Place] = []
     for i in range(2):
-        found = []
+        halves: list[list[Place]] = []
         for j, task in enumerate(AB):
-            halves = [
-                p.box(1.1 + 1.95 * i, 2 * j + 0.65 * h, f"stage {i + 1}, {'ab'[h]}", task, high=0.9) for h in (0, 1)
-            ]
-            for half in halves:
-                p.arrow(before[j], half)
-            found.append(halves)
-        before = [p.dot(2.1 + 1.95 * i, 2 * j + 0.325, "α") for j in range(2)]
-        for j in range(2):
-            for half in found[j]:
-                p.arrow(half, before[j], AB[j])
-                p.arrow(half, before[1 - j], AB[j])
-            seen[j].append(before[j])
-    ends = [p.dot(4.75, 2 * j + 0.325, "β", task) for j, task in enumerate(AB)]
+            stage = p.box(1.05 + 2.35 * i, 2.4 * j, f"stage {i + 1}", task, wide=0.85)
+            p.arrow(before[j], stage)
+            halves.append(
+                [p.box(1.85 + 2.35 * i, 2.4 * j + d, h, task, wide=0.3) for d, h in ((-0.4, "a"), (0.4, "b"))]
+            )
+            for half in halves[j]:
+                p.arrow(stage, half)
+        before = [p.dot(2.7 + 2.35 * i, 2.4 * j, "α") for j in range(2)]
+        for j, task in enumerate(AB):
+            for half in halves[j]:
+                p.arrow(half, before[j], task)
+                p.arrow(half, before[1 - j], task)
+        shallow = shallow or before
+    ends = [p.dot(5.6, 2.4 * j, "β", task) for j, task in enumerate(AB)]
     for j, end in enumerate(ends):
-        p.around(seen[j][0], end, -0.5 + 0.1 if j == 0 else 3.15, dashed=True)
-        p.arrow(seen[j][1], end)
-    heads(p, 5.7, {A: 0.325, B: 2.325}, *ends)
+        p.around(shallow[j], end, -0.9 if j == 0 else 3.3)
+        p.arrow(before[j], end)
+    heads(p, 6.5, {A: 0, B: 2.4}, *ends)
     return p
 
 

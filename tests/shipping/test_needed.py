@@ -78,8 +78,9 @@ def test_of_a_hard_shared_network_one_task_keeps_the_trunk_and_its_head() -> Non
     assert trunk <= set(state)
 
 
-def test_of_stitched_networks_one_task_keeps_all_as_each_is_mixed_from_all() -> None:
-    state = needed(live("cross_stitch").model, NAMES[1:2], SHAPE).state_dict()
+@pytest.mark.parametrize("sharing", ["cross_stitch", "nddr", "sluice"])
+def test_of_networks_that_read_each_other_one_task_keeps_all(sharing: str) -> None:
+    state = needed(live(sharing).model, NAMES[1:2], SHAPE).state_dict()
     assert networks(state) == {slot(name) for name in NAMES}
     assert heads(state) == {slot(NAMES[1])}
 
