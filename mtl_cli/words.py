@@ -20,7 +20,9 @@ def words(hint: Any) -> str:
     parts = [words(part) for part in inner]
     if origin in (Union, UnionType):
         return ", or ".join(parts)
-    return {list: "list: " + " ".join(parts), tuple: f"[{', '.join(parts)}]", dict: "keys and values"}.get(
+    if origin is dict:
+        return f"keys, each with {parts[1]}"
+    return {list: "list: " + " ".join(parts), tuple: f"[{', '.join(parts)}]"}.get(
         origin or hint, PLAIN.get(hint, "a name, or keys and values")
     )
 

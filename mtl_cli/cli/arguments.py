@@ -32,6 +32,8 @@ SHORT = {
 }  # fmt: skip
 INSTEAD = ("--cfg", "--info", "--run", "--multirun")
 """Options that say what to do; Hydra takes one of them."""
+ADDABLE = re.compile(r"tasks\.|data\.parts\.[^.]+\.|data\.sampling\.|(weighting|aggregation)\.inner\.|sharing\.[^.]+\.")
+"""Below these a YAML may leave out what is there."""
 
 
 class Override(NamedTuple):
@@ -116,16 +118,16 @@ def adapted(override: Override, *, sweep: bool) -> Override:
     """`override` as Hydra's grammar needs it.
 
     A path may hold `=`, spaces and anything else, so it is quoted. Below `tasks`, `data.parts` and a wrapped method a
-    YAML may leave out what the YAML of a name says, so such a key is added where it is not there; the typed check finds
-    wrong ones. An entry that is null is left out, as `~` says, which finds that there is none of that name.
+    YAML may leave out what the YAML of a name says, and an option's dictionary may be empty; so such a key is added
+    where it is not there, and the typed check finds wrong ones. An entry that is null is left out, as `~` says, which
+    finds that there is none of that name.
     """
     prefix, key, value = override
     if value is None or prefix == "~":
         return override
     if value == "null" and not prefix and re.fullmatch(r"(tasks|data\.parts|regularizer)\.[^.]+", key):
         return Override("~", key, None)
-    entry = re.match(r"tasks\.|data\.parts\.[^.]+\.|data\.sampling\.|(weighting|aggregation)\.inner\.", key)
-    if entry and not prefix:
+    if _addable(key, value) and not prefix:
         prefix = "++"
     return Override(prefix, key, _quoted(value, sweep=sweep) if _as_typed(key) else value)
 
@@ -138,9 +140,13 @@ def is_path(key: str) -> bool:
 def typed(line: str) -> str:
     """A job's override, as Hydra hands it on, as the user would type it: `adapted` undone."""
     prefix, key, value = override(line)
-    if prefix == "++" and re.match(r"tasks\.|data\.parts\.|data\.sampling\.|(weighting|aggregation)\.inner\.", key):
+    if prefix == "++" and (_addable(key, value or "") or key.startswith("data.parts.")):
         prefix = ""
     return str(Override(prefix, key, Override("", key, value).plain or value if _as_typed(key) else value))
+
+
+def _addable(key: str, value: str) -> bool:
+    return bool(ADDABLE.match(key)) or (value.startswith("{") and "." in key)
 
 
 def _as_typed(key: str) -> bool:

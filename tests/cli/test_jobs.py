@@ -51,6 +51,44 @@ def test_a_path_is_taken_as_it_is_typed(value: str) -> None:
     assert (parsed.value(), typed.plain) == (plain, plain)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sharing.branches={layer2: [[left], [right]]}"],
+        ["sharing.branches.layer2=[[left],[right]]"],
+        ["sharing.branches={layer2: [[left, right]]}", "sharing.branches.layer2=[[left],[right]]"],
+    ],
+)
+def test_a_dictionary_that_is_empty_in_its_yaml_is_filled_as_it_is_typed(mtl: Mtl, words: list[str]) -> None:
+    answer = mtl("train", "task=multi_mnist", "sharing=tree", *words)
+    assert (answer.code, answer.err) == (0, "")
+    assert fields(answer.jobs[0].config.sharing)["branches"] == {"layer2": [["left"], ["right"]]}
+    assert answer.jobs[0].session.overrides == ["task=multi_mnist", "sharing=tree", *words]
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("sharing.branch={a: [[b]]}", "sharing.branch.a=[[b]] is not a key of tree: did you mean branches?"),
+        ("sharing.branch.a=[[b]]", "sharing.branch.a=[[b]] is not a key of tree: did you mean branches?"),
+        (
+            "sharing.branches.a=[b]",
+            "sharing.branches.a=[b] is not valid: expected keys, each with list: list: text",
+        ),
+    ],
+)
+def test_what_does_not_fit_such_a_dictionary_is_one_line(mtl: Mtl, word: str, says: str) -> None:
+    answer = mtl("train", "sharing=tree", word)
+    assert (answer.code, answer.err, answer.jobs) == (2, f"mtl: {says}\n", [])
+
+
+def test_a_sweep_over_dictionaries_is_a_job_for_each(mtl: Mtl) -> None:
+    both = ["{a: [[digit], [parity, slant]]}", "{a: [[slant], [digit, parity]]}"]
+    answer = mtl("train", "-m", "sharing=tree", f"sharing.branches={','.join(both)}")
+    assert [fields(job.config.sharing)["branches"]["a"][0] for job in answer.jobs] == [["digit"], ["slant"]]
+    assert all(job.session.overrides[1].startswith("sharing.branches={a:") for job in answer.jobs)
+
+
 def test_a_source_s_path_may_hold_spaces_and_equals_signs(mtl: Mtl) -> None:
     words = ["data.parts.images=image_folder", "data.parts.images.path=my photos/a=b"]
     answer = mtl("train", *words)

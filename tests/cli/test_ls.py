@@ -94,4 +94,4 @@ def test_ls_goes_through_hydra(mtl: Mtl) -> None:
 def test_types_are_said_in_words() -> None:
     assert words(list[int] | None) == "list: whole number, or null"
     assert words(tuple[float, bool]) == "[number, true or false]"
-    assert words(dict[str, int]) == "keys and values"
+    assert words(dict[str, list[int]]) == "keys, each with list: whole number"
