@@ -27,6 +27,8 @@ MAY_DIFFER = (
     "device", "data_dir", "cache_dir", "runs_dir", "resume", "run_dir", "plugins", "plots", "tensorboard",
 )  # fmt: skip
 """What a resumed run may be told anew; every other key decides its numbers."""
+ADDED: dict[tuple[str, str], dict[str, Any]] = {("sharing", "hard"): {"split_at": None}}
+"""Keys of a group's choice that came after runs had been saved, with what was done before there was such a key."""
 
 
 def locate(value: str, key: str = "checkpoint") -> Path:
@@ -69,7 +71,17 @@ def load(folder: Path) -> dict[str, Any]:
     for foreign in ("hydra", "defaults"):
         raw.pop(foreign, None)
     _refuse_interpolation(raw, "", file)
-    return raw
+    return grown(raw)
+
+
+def grown(raw: dict[str, Any]) -> dict[str, Any]:
+    """A saved configuration with the keys that have come since, as all was done when it was saved."""
+    found = dict(raw)
+    for (group, name), before in ADDED.items():
+        chosen = raw.get(group)
+        if isinstance(chosen, dict) and chosen.get("name") == name:
+            found[group] = {**chosen, **before, **chosen}
+    return found
 
 
 def packages(raw: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict
 
 from mtl_cli import asked, saved
 from mtl_cli.options import ConfigError, tag
@@ -22,6 +23,20 @@ def test_a_checkpoint_is_found_by_its_run_its_pointer_or_itself(run_dir: Path, t
     copied = tmp_path / "copied"
     shutil.copytree(checkpoints / "step-1", copied)
     assert saved.locate(str(copied)) == copied
+
+
+@pytest.mark.parametrize("command", ["eval checkpoint", "train resume"])
+def test_a_run_that_was_saved_before_a_key_came_goes_on_as_it_was(mtl: Mtl, run_dir: Path, command: str) -> None:
+    edit(run_dir, sharing={"name": "hard"})
+    edit(run_dir / "checkpoints" / "step-1", sharing={"name": "hard"})
+    answer = mtl(*f"{command}={run_dir}".split(maxsplit=1))
+    assert (answer.code, answer.err) == (0, "")
+    assert asdict(answer.jobs[0].config.sharing) == {"split_at": None}
+
+
+def test_what_a_saved_run_says_of_a_key_stays() -> None:
+    assert saved.grown({"sharing": {"name": "hard", "split_at": "stage1"}})["sharing"]["split_at"] == "stage1"
+    assert saved.grown({"sharing": {"name": "independent"}}) == {"sharing": {"name": "independent"}}
 
 
 @pytest.mark.parametrize("content", ["", "step-9", "../../elsewhere", "\xff"])
