@@ -15,7 +15,8 @@ import torch
 from mtl_cli.__main__ import main
 from mtl_cli.beneath import packaged
 from mtl_cli.commands import build, export, rebuild
-from mtl_cli.config import TABLES
+from mtl_cli.commands.restore import Restored, restore
+from mtl_cli.config import TABLES, Config
 from mtl_cli.shipping.options import FORMATS
 from mtl_cli.shipping.safetensors import SafetensorsFormat
 from tests.data.idx import idx
@@ -148,6 +149,24 @@ def test_weights_are_rebuilt_from_their_own_file_alone(run: Path) -> None:
     shipped = rebuild.load(file)
     with torch.no_grad():
         assert list(shipped(torch.rand(3, 1, 8, 8))) == ["slant.value"]
+
+
+def test_weights_of_a_learned_tree_are_rebuilt_along_the_paths_that_it_found(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decided(config: Config, folder: Path) -> Restored:
+        found = restore(config, folder)
+        with torch.no_grad():
+            for name, logits in found.model.sharing.decides().items():
+                logits[..., 2 if name.startswith("parents.") else 1] = 1.0
+        return found
+
+    run = Path(shutil.copytree(runs["ltb"], tmp_path / "run"))
+    monkeypatch.setattr(export, "restore", decided)
+    assert main(["export", f"checkpoint={run}", "export.format=safetensors", "export.tasks=[slant]"]) == 0
+    model = rebuild.load(run / "export" / "safetensors-slant" / "model.safetensors").model
+    kept = {tuple(name.split(".")[1:4:2]) for name in model.sharing.state_dict()}
+    assert kept == {("2", "stage1"), ("1", "stage2")}
 
 
 def test_a_checkpoint_that_was_copied_away_is_exported_beside_itself(run: Path, tmp_path: Path) -> None:

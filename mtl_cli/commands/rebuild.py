@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 
 from mtl_cli.commands.build import build_model, build_tasks, given_from, known_from
 from mtl_cli.commands.restore import Restored
 from mtl_cli.config import Config
 from mtl_cli.options import Option
+from mtl_cli.saved import grown
 from mtl_cli.schema import check
 from mtl_cli.shipping.base import Recipe
 from mtl_cli.shipping.needed import needed
@@ -37,6 +39,7 @@ def recipe(config: Config, restored: Restored) -> Recipe:
     text = {
         "config": json.dumps(msgspec.to_builtins(msgspec.structs.replace(config, **places))),
         "meta": json.dumps(kept),
+        "decided": json.dumps({name: p.tolist() for name, p in restored.model.sharing.decides().items()}),
     }
     return Recipe(text, fresh)
 
@@ -54,11 +57,14 @@ def _last(places: str | list[str]) -> str | list[str]:
 
 def fresh(metadata: Mapping[str, str]) -> Shipped:
     """A model with fresh weights, from nothing but the metadata of a safetensors export."""
-    config, meta = check(json.loads(metadata["config"]), []), json.loads(metadata["meta"])
+    config, meta = check(grown(json.loads(metadata["config"])), []), json.loads(metadata["meta"])
     known = known_from(meta)
     given = given_from(meta, known)
     tasks = build_tasks(config, known)
-    model = needed(build_model(config, tasks, given), list(json.loads(metadata["tasks"])), given.shape)
+    whole = build_model(config, tasks, given)
+    decided = json.loads(metadata.get("decided", "{}"))  # files of earlier versions lack it
+    whole.sharing.load_state_dict({name: torch.tensor(values) for name, values in decided.items()}, strict=False)
+    model = needed(whole, list(json.loads(metadata["tasks"])), given.shape)
     return Shipped(model, tasks, known.preparations, given.shape).eval()
 
 

@@ -71,6 +71,10 @@ class Sharing(nn.Module, ABC):
         """
         return self
 
+    def decides(self) -> dict[str, Tensor]:
+        """By name, those of its parameters whose values decide what `ready` makes: kept beside weights alone."""
+        return {}
+
 
 def needs_stages(spec: Spec, what: str) -> None:
     """Raises ConfigError: the backbone is one opaque stage; `what` says which strategy does what with stages."""

@@ -114,6 +114,10 @@ class LtbSharing(Sharing):
         """The tree that was found."""
         return FoundTree(self.networks, self.paths(), self._spec)
 
+    def decides(self) -> dict[str, Tensor]:
+        """The logits."""
+        return {name: p for name, p in self.named_parameters() if name.startswith(("parents.", "leaves."))}
+
     def learned(self) -> list[str]:
         """The tree that was found, and the words that train it anew."""
         return in_words(self._stages, self.paths())
@@ -138,18 +142,19 @@ class LtbSharing(Sharing):
 class FoundTree(Sharing):
     """What a learned tree ships as: each task's path through networks, nothing else.
 
+    paths:  each task's node at every stage.
     Shapes: inputs (B, ...) -> Features of (B, ...)
     """
 
     def __init__(self, networks: nn.ModuleList, paths: Paths, spec: Spec) -> None:
         super().__init__()
         self.networks = networks
-        self._paths = paths
+        self.paths = paths
         self._spec = spec
 
     def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
         """The paths to those tasks."""
-        return along(self.networks, self._paths, inputs, tasks)
+        return along(self.networks, self.paths, inputs, tasks)
 
     def spec(self, task: str) -> Spec:  # the same for every task
         """The backbone's own."""
