@@ -27,6 +27,13 @@ class Soft(Option, tag="soft"):
     stages: Annotated[dict[str, NonNegative], Meta(description="a lambda of its own for each stage that is named")]
 
 
+class Adversarial(Option, tag="adversarial"):
+    """A shared backbone that cannot tell tasks apart, beside one a task; a data set for each task (Liu 2017)."""
+
+    strength: Annotated[NonNegative, Meta(description="lambda of the reversed guess which task a sample is of")]
+    orthogonality: Annotated[NonNegative, Meta(description="gamma of the penalty on own features that repeat shared")]
+
+
 class Lora(Option, tag="lora"):
     """A backbone that runs once a task, its weights changed by the task's own matrices of low rank (Hu 2022)."""
 
@@ -102,6 +109,18 @@ class Ple(Option, tag="ple"):
     gate_at: Annotated[str | None, Meta(description="a stage that the first gates read, pooled; null: the vector")]
 
 
+class DselectK(Option, tag="dselect_k"):
+    """A backbone for all tasks, experts on its vector, and a sparse mixture of k of them a task (Hazimeh 2021)."""
+
+    experts: Annotated[int, Meta(ge=2, description="how many")]
+    k: Annotated[Count, Meta(description="experts that each task selects")]
+    gamma: Annotated[Positive, Meta(description="temperature: the width in which a selector is undecided")]
+    entropy: Annotated[NonNegative, Meta(description="weight of the penalty on undecided selectors")]
+    by_sample: Annotated[bool, Meta(description="weights depend on the sample; false: on the task alone")]
+    hidden: Annotated[list[Count], Meta(min_length=1, description="widths of each expert's layers")]
+    gate_at: Annotated[str | None, Meta(description="a stage that gates read by sample, pooled; null: the vector")]
+
+
 class LowRank(Option, tag="low_rank"):
     """A backbone for all tasks; linear heads' weights are made of few shared directions (Ando and Zhang 2005)."""
 
@@ -143,6 +162,7 @@ SHARINGS = Table(
     (Hard, "mtl_cli.sharing.hard:HardSharing"),
     (Independent, "mtl_cli.sharing.independent:IndependentSharing"),
     (Soft, "mtl_cli.sharing.soft:SoftSharing"),
+    (Adversarial, "mtl_cli.sharing.adversarial:AdversarialSharing"),
     (Lora, "mtl_cli.sharing.lora:LoraSharing"),
     (Adapters, "mtl_cli.sharing.adapters:AdaptersSharing"),
     (Film, "mtl_cli.sharing.film:FilmSharing"),
@@ -152,6 +172,7 @@ SHARINGS = Table(
     (Mmoe, "mtl_cli.sharing.mmoe:MmoeSharing"),
     (Cgc, "mtl_cli.sharing.cgc:CgcSharing"),
     (Ple, "mtl_cli.sharing.ple:PleSharing"),
+    (DselectK, "mtl_cli.sharing.dselect_k:DselectKSharing"),
     (LowRank, "mtl_cli.sharing.low_rank:LowRankSharing"),
     (TaskRelation, "mtl_cli.sharing.task_relation:TaskRelationSharing"),
     (Tree, "mtl_cli.sharing.tree:TreeSharing"),

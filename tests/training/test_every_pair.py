@@ -23,7 +23,9 @@ def fits(sharing: str, weighting: str, aggregation: str) -> bool:
     kind = SHARINGS.target(SHARING[sharing])
     looks = [n for n in (mine, its) if n.level != "losses"]
     owners = mine.plain_step and its.level != "losses"
-    return not owners and all(kind.shares and (n.at != "trunk" or kind.trunk) for n in looks)
+    return (
+        not owners and not kind.data_set_a_task and all(kind.shares and (n.at != "trunk" or kind.trunk) for n in looks)
+    )
 
 
 def alone(weighting: str, aggregation: str) -> bool:
