@@ -130,6 +130,30 @@ def test_every_sharing_is_exported_in_every_format(runs: Runs, name: str, sharin
     holds(runs[sharing] / "export" / (name if tasks is None else f"{name}-slant"))
 
 
+@pytest.mark.parametrize(
+    ("sharing", "said"),
+    [
+        ("independent", []),
+        ("cross_stitch", ["sharing=cross_stitch mixes all networks: the file keeps all 3"]),
+        *(
+            pytest.param(name, [f"sharing={name} mixes all networks: the file keeps all 3"], marks=pytest.mark.slow)
+            for name in ("nddr", "sluice")
+        ),
+    ],
+)
+def test_where_all_networks_are_mixed_a_file_of_fewer_tasks_says_that_it_keeps_them(
+    runs: Runs, sharing: str, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*words: str) -> list[str]:
+        assert main(["export", f"checkpoint={runs[sharing]}", "export.format=safetensors", *words]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if "mixes all" in line]
+
+    runs[sharing]
+    capsys.readouterr()
+    assert told("export.tasks=[slant,digit]") == said
+    assert told() == []
+
+
 def test_a_sweep_exports_each_and_leaves_nothing_else(run: Path, tmp_path: Path) -> None:
     words = ["export.format=safetensors", "export.tasks=[digit],[parity,slant]"]
     assert main(["export", "-m", f"checkpoint={run}", *words]) == 0

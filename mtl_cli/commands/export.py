@@ -50,6 +50,8 @@ def run(config: Config, options: ExportOptions, given: Path, session: Session) -
         screen.command(f"{given}: epoch {restored.meta['epoch']}, step {restored.meta['step']}")
         left_out = [task for task in restored.tasks if task not in tasks]
         screen.note(f"{name}: {', '.join(tasks)}" + (f"; without {', '.join(left_out)}" if left_out else ""))
+        if left_out and restored.model.sharing.mixes_all:
+            screen.note(f"sharing={tag(config.sharing)} mixes all networks: the file keeps all {len(restored.tasks)}")
         with aside(final) as folder:
             said = Said(made.words, _empty(config), _resize(config))
             verdict = _write(made, shipped, restored, said, folder / f"model{made.suffix}", session)
