@@ -1,6 +1,6 @@
 """Runs a published benchmark as a user would, and writes what was measured beside what was published.
 
-`python bench/results.py NAME` trains, keeps the figures in bench/results.json and writes docs/results.md from them;
+`python -m bench.results NAME` trains, keeps the figures in bench/results.json and writes docs/results.md from them;
 `--of RUN` keeps those of a run that was made before; without a name the page alone is written.
 """
 
@@ -12,6 +12,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from bench import sharing
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "bench" / "results.json"
@@ -80,7 +82,7 @@ BENCHMARKS = {
 
 INTRO = """# Results
 
-Published benchmarks, run with `mtl` as it stands, one seed each. `python bench/results.py NAME` trains one and writes
+Published benchmarks, run with `mtl` as it stands, one seed each. `python -m bench.results NAME` trains one and writes
 this page; no figure of ours is typed. Accuracy is that on test, in percent, at the epoch that val selected (in
 brackets). Time is that of the whole training with its evaluations, without reading the data.
 """
@@ -121,7 +123,14 @@ def trained(words: list[str], note: str) -> Record:
 
 def page(records: dict[str, Record]) -> str:
     """The page that shows the records."""
-    return "\n".join([INTRO, *(section(title, part, records) for title, part in BENCHMARKS.items())])
+    ours = json.loads(sharing.RECORDS.read_text(encoding="utf-8"))
+    parts = [section(title, part, records) for title, part in BENCHMARKS.items()]
+    return "\n".join([INTRO, *parts, sharing.section(ours)])
+
+
+def write() -> None:
+    """Writes the page from the figures that there are."""
+    PAGE.write_text(page(json.loads(RECORDS.read_text(encoding="utf-8"))), encoding="utf-8")
 
 
 def section(title: str, part: Benchmark, records: dict[str, Record]) -> str:
@@ -173,7 +182,7 @@ def main() -> None:
         if records[told.name]["command"] != ["mtl", "train", *words]:
             sys.exit(f"{told.of} was made by another command: {' '.join(records[told.name]['command'])}")
         RECORDS.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
-    PAGE.write_text(page(records), encoding="utf-8")
+    write()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,215 @@
+"""Every sharing strategy on Multi-MNIST, and what needs a data set a task on MNIST and Fashion-MNIST.
+
+`python -m bench.sharing` makes the runs that bench/sharing.json does not have yet, one after the other, and keeps each
+one's figures there as soon as it is done; a run that was broken off goes on. Then it writes its section of
+docs/results.md; with `--page` that alone. MTL_DATA leads to the data, runs go to runs/sharing (or `--runs`).
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtl_cli.sharing.options import SHARINGS
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "bench" / "sharing.json"
+SINGLE, HARD = "independent", "hard"
+LONG = (SINGLE, HARD, "cross_stitch", "mmoe", "mtan")
+"""What is trained for ten epochs, with three seeds."""
+APART = ("adversarial",)
+"""What needs a data set for each task."""
+OPTIONS = {
+    "tree": ["sharing.branches={fc: [[left], [right]]}"],
+    "hard, split_at=conv2": ["sharing.split_at=conv2"],
+}
+"""What says something on this backbone only with an option."""
+TASKS = {"multi_mnist": ("left", "right"), "mnist_fashion": ("digit", "garment")}
+
+Record = dict[str, Any]
+
+
+class Job(NamedTuple):
+    """One run: a strategy, perhaps with an option, on a task set."""
+
+    task_set: str
+    name: str
+    epochs: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Its name in the records."""
+        return f"{self.task_set} {self.name} {self.epochs} {self.seed}"
+
+    @property
+    def words(self) -> list[str]:
+        """What `mtl train` is told."""
+        sharing = self.name.partition(",")[0]
+        told = [f"task={self.task_set}", "backbone=lenet", f"sharing={sharing}", *OPTIONS.get(self.name, [])]
+        return [*told, f"seed={self.seed}", f"trainer.epochs={self.epochs}", "device.threads=1"]
+
+
+def jobs() -> list[Job]:
+    """All runs, the longest last."""
+    others = [name for name in SHARINGS if name not in (*LONG, *APART)]
+    short = [SINGLE, HARD, *others, *(name for name in OPTIONS if name not in others)]
+    return [
+        *(Job("multi_mnist", name, 3, 0) for name in short),
+        *(Job("mnist_fashion", name, 3, 0) for name in (SINGLE, HARD, *APART)),
+        *(Job("multi_mnist", name, 10, seed) for seed in (0, 1, 2) for name in LONG),
+    ]
+
+
+def work(todo: list[Job], records: dict[str, Record], run: Callable[[Job], Record], keep: Callable[[], None]) -> None:
+    """Runs what the records do not have, and keeps each as soon as it is done."""
+    for job in todo:
+        if job.key not in records:
+            records[job.key] = run(job)
+            keep()
+
+
+def trained(job: Job, runs: Path) -> Record:
+    """What a run measures; one that was broken off goes on, and has no time."""
+    place = runs / job.key.replace(" ", "-").replace(",", "")
+    command = [sys.executable, "-m", "mtl_cli", "train"]
+    if not (place / "report.md").exists():
+        begun = (place / "checkpoints").exists()
+        words = [f"resume={place}"] if begun else [*job.words, f"run_dir={place}"]
+        subprocess.run([*command, *words], cwd=ROOT, env=dict(os.environ), check=True)  # noqa: S603  # our own words
+    return measured(job, place)
+
+
+def measured(job: Job, place: Path) -> Record:
+    """The figures of a run. Raises: SystemExit: it is of other words, or not done."""
+    status, env = (json.loads((place / name).read_text(encoding="utf-8")) for name in ("status.json", "env.json"))
+    if env["command"][:-1] != ["mtl", "train", *job.words] or status["state"] != "done":
+        sys.exit(f"{place} should be a finished run of {' '.join(job.words)}")
+    events = [json.loads(line) for line in (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    final = next(event for event in events if event["event"] == "final")
+    started, ended = (datetime.fromisoformat(status[key]) for key in ("started", "updated"))
+    (told,) = re.findall(r"^- parameters: (.*)$", (place / "report.md").read_text(encoding="utf-8"), re.MULTILINE)
+    shared, *own = [int(number.replace(",", "")) for number in re.findall(r" ([\d,]*\d)", told)]
+    return {
+        "test": {task: final["test"][task]["accuracy"] for task in TASKS[job.task_set]},
+        "epoch": final["epoch"],
+        "parameters": {"shared": shared, "own": sum(own)},
+        "seconds": None if "resumes" in env else (ended - started).total_seconds(),
+        "commit": env["git"],
+        "torch": env["versions"]["torch"],
+        "device": env["device"],
+    }
+
+
+def section(records: Mapping[str, Record]) -> str:
+    """Its part of docs/results.md."""
+    first = next(iter(records.values()))
+    commits = ", ".join(sorted({record["commit"][:10] for record in records.values()}))
+    lines = [
+        "## Every sharing strategy",
+        "",
+        "Accuracy on test, in percent, at the epoch that val selected. `python -m bench.sharing` makes all runs and",
+        "this section; each is `mtl train` with the words below. Of three seeds the mean stands before the smallest",
+        "and the largest. One seed says little: three seeds of one strategy lie",
+        f"up to {_widest(records):.1f} points apart in their mean accuracy, so the shorter tables show no smaller",
+        "difference. Time is the training's with its evaluations, on one of two cores that other work shared: it is",
+        "rough; [sharing.md](sharing.md) has the cost.",
+        "",
+        f"{first['device']}, torch {first['torch']}, data.seed 0, commits {commits}.",
+        "",
+    ]
+    for task_set, epochs, title in (
+        ("multi_mnist", 10, "Multi-MNIST, ten epochs, three seeds"),
+        ("multi_mnist", 3, "Multi-MNIST, three epochs, one seed"),
+        ("mnist_fashion", 3, "MNIST and Fashion-MNIST, a data set for each task, three epochs, one seed"),
+    ):
+        lines += _table(task_set, epochs, title, records)
+    return "\n".join(lines)
+
+
+def _table(task_set: str, epochs: int, title: str, records: Mapping[str, Record]) -> list[str]:
+    one, other = TASKS[task_set]
+    wanted = [job for job in jobs() if (job.task_set, job.epochs) == (task_set, epochs) and job.key in records]
+    by_name: dict[str, list[Record]] = {}
+    for job in wanted:
+        by_name.setdefault(job.name, []).append(records[job.key])
+    if not by_name:
+        return []
+    single = _accuracy(by_name[SINGLE])
+    lines = [
+        f"### {title}",
+        "",
+        f"| sharing | {one} | {other} | mean, to single-task | parameters: shared, own | time |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, found in by_name.items():
+        cells = " | ".join(_percent([r["test"][task] for r in found]) for task in (one, other))
+        gain = "single-task" if name == SINGLE else f"{_accuracy(found) - single:+.2f}"
+        counts = found[0]["parameters"]
+        lines.append(f"| {name} | {cells} | {gain} | {counts['shared']:,}, {counts['own']:,} | {_time(found)} |")
+    lines += ["", "```sh", _command(wanted[0]), "```", ""]
+    with_options = [job for job in wanted if job.name in OPTIONS]
+    if with_options:
+        lines += ["The others with their name in the place of this one's, but for those that need an option here:", ""]
+        lines += ["```sh", *map(_command, with_options), "```", ""]
+    return lines
+
+
+def _command(job: Job) -> str:
+    return "mtl train " + " ".join(f"'{word}'" if " " in word else word for word in job.words)
+
+
+def _accuracy(found: list[Record]) -> float:
+    """The mean over tasks and seeds, in percent."""
+    return 100 * statistics.mean(statistics.mean(record["test"].values()) for record in found)
+
+
+def _percent(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{100 * values[0]:.2f}"
+    return f"{100 * statistics.mean(values):.2f} ({100 * min(values):.2f} to {100 * max(values):.2f})"
+
+
+def _time(found: list[Record]) -> str:
+    known = [record["seconds"] for record in found if record["seconds"] is not None]
+    return f"{statistics.mean(known):.0f} s" if known else ""
+
+
+def _widest(records: Mapping[str, Record]) -> float:
+    """The largest spread over seeds of a strategy's mean accuracy, in points."""
+    spread = [0.0]
+    for name in LONG:
+        found = [_accuracy([records[job.key]]) for job in jobs() if job[1:3] == (name, 10) and job.key in records]
+        spread.append(max(found, default=0.0) - min(found, default=0.0))
+    return max(spread)
+
+
+def main() -> None:
+    """Measures what is missing, and writes the page."""
+    from bench import results  # which shows this section
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", action="store_true", help="write the page from the figures that there are")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "sharing", help="where runs go")
+    told = parser.parse_args()
+    records: dict[str, Record] = json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.exists() else {}
+
+    def keep() -> None:
+        draft = RECORDS.with_suffix(".draft")
+        draft.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        draft.replace(RECORDS)
+
+    if not told.page:
+        work(jobs(), records, lambda job: trained(job, told.runs.absolute()), keep)
+    results.write()
+
+
+if __name__ == "__main__":
+    main()
