@@ -1,7 +1,10 @@
 """A tree of stages that is learned."""
 
 import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import cast
 
 import torch
@@ -199,11 +202,17 @@ def in_words(stages: Sequence[str], paths: Paths) -> list[str]:
     """Lines on the tree that was found, and the words that train it anew."""
     found = branches(stages, paths)
     if not found:
-        return ["sharing=ltb found no branching: all tasks share the whole backbone, as sharing=hard has it"]
-    lines = [f"sharing=ltb found a tree; at {', '.join(found)} tasks part:"]
-    lines += [f"  {stage}: {' | '.join(', '.join(group) for group in groups)}" for stage, groups in found.items()]
+        return ["sharing=ltb found no branching: all tasks share all, as sharing=hard has it"]
+    told = [f"  {stage}: {' | '.join(', '.join(group) for group in groups)}" for stage, groups in found.items()]
+    lines = [part for line in told for part in wrap(line, 80, subsequent_indent="    ", break_on_hyphens=False)]
     said = ", ".join(f"{stage}: {_listed(groups)}" for stage, groups in found.items())
-    return [*lines, "what trains it anew as it is:", f"  sharing=tree 'sharing.branches={{{said}}}'"]
+    words = shlex.quote(f"sharing.branches={{{said}}}")
+    return [
+        "sharing=ltb found a tree; tasks part at",
+        *lines,
+        "what trains it anew as it is:",
+        f"  sharing=tree {words}",
+    ]
 
 
 def _listed(groups: Sequence[Sequence[str]]) -> str:
@@ -212,4 +221,11 @@ def _listed(groups: Sequence[Sequence[str]]) -> str:
 
 
 def _word(task: str) -> str:
-    return task if task.isidentifier() else json.dumps(task)
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*", task) and task.lower() not in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    )
+    return task if plain else json.dumps(task, ensure_ascii=False)

@@ -8,16 +8,24 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import Tensor, nn
 
+from mtl_cli.aggregation import base as aggregation_base
+from mtl_cli.aggregation.base import Aggregation
+from mtl_cli.aggregation.options import AGGREGATIONS
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
-from mtl_cli.contracts import slot
+from mtl_cli.contracts import Needs, slot
 from mtl_cli.data.base import InputSpec
+from mtl_cli.look import Look
 from mtl_cli.options import ConfigError
 from mtl_cli.sharing.ltb import LtbSharing, in_words
 from mtl_cli.sharing.options import SHARINGS
-from tests.options import build
+from mtl_cli.training.engine import Engine, Settings
+from mtl_cli.training.methods import Methods
+from tests.options import build, default
+from tests.sharing.courses import TASKS, start
 from tests.sharing.test_every_sharing import factory, images, moved, used
 
 ABC = {"a": 2, "b": 2, "c": 2}
@@ -69,6 +77,83 @@ def test_branches_start_as_the_backbone_and_a_trunk_to_the_last_stage_is_hard() 
     assert len(sharing("hard", split_at="stage3").branches) == 0
 
 
+def test_without_split_at_parameters_have_the_names_of_the_whole_backbone() -> None:
+    expected = [f"backbone.{name}" for name in deep()().state_dict()]
+    assert list(sharing("hard").state_dict()) == list(sharing("hard", split_at="stage3").state_dict()) == expected
+
+
+def test_what_is_frozen_stays_so_on_both_sides_of_the_split() -> None:
+    prototype = deep()()
+    prototype.freeze("stage2")
+    strategy = build(SHARINGS, "hard", BackboneFactory(prototype), ABC, split_at="stage1").train()
+    trunk = strategy.backbone.stages["stage1"]
+    branches = [strategy.branches[slot(task)].stages for task in ABC]
+    for frozen in (trunk, *(stages["stage2"] for stages in branches)):
+        assert not any(module.training for module in frozen.modules())
+        assert not any(p.requires_grad for p in frozen.parameters())
+    assert all(p.requires_grad for stages in branches for p in stages["stage3"].parameters())
+    assert all(stages["stage3"].training for stages in branches)
+
+
+@pytest.mark.parametrize(("name", "options"), [("hard", {"split_at": "all"}), ("tree", {}), ("ltb", {})])
+def test_a_backbone_that_cannot_be_cut_is_refused_in_one_line(name: str, options: dict[str, Any]) -> None:
+    opaque = deep()
+    opaque.spec = opaque.spec._replace(opaque=True)
+    with pytest.raises(ConfigError, match=r"^sharing.*this backbone cannot be cut into stages: take another"):
+        build(SHARINGS, name, opaque, ABC, **options)
+    assert build(SHARINGS, "hard", opaque, ABC).spec("a").opaque
+
+
+class AtTheTrunk(Aggregation):
+    """The sum of the tasks' gradients at the trunk, taken back from there; keeps what it saw."""
+
+    needs = Needs(level="rows", at="trunk")
+
+    def direction(self, look: Look) -> Tensor:
+        self.values, self.rows = look.trunk()
+        self.gramian = look.gramian(at="trunk")
+        return look.pull_back(self.rows.sum(0))
+
+
+def stepped(aggregation: Aggregation) -> dict[str, Tensor]:
+    """The parameters of a hard-shared model whose trunk is a map, after one step."""
+    toy = start("hard-split", "cnn")
+    methods = Methods(toy.engine.methods.weighting, aggregation, {})
+    Engine(toy.model, toy.tasks, methods, toy.engine.optimizer, toy.engine.usage, Settings(0, None, None)).step(
+        [toy.batch(0)], 0, 1
+    )
+    return dict(toy.model.named_parameters())
+
+
+def test_a_trunk_that_is_a_map_is_looked_at_as_a_row_a_sample() -> None:
+    twin = start("hard-split", "cnn")
+    part = twin.batch(0).parts[0]
+    found = twin.model.train().run(part.inputs, TASKS, part.name)
+    trunk = found.features[TASKS[0]].trunk
+    assert trunk is not None
+    assert trunk.dim() == 4
+    losses = [t.loss_sum(found.outputs[n], part.targets[n]) / t.count(part.targets[n]) for n, t in twin.tasks.items()]
+    rows = torch.stack([torch.autograd.grad(loss, trunk, retain_graph=True)[0].flatten(1) for loss in losses])
+    seen = AtTheTrunk()
+    moved_there = stepped(seen)
+    torch.testing.assert_close(seen.values, trunk.detach().flatten(1))
+    torch.testing.assert_close(seen.rows, rows)
+    torch.testing.assert_close(seen.gramian, (rows.flatten(1) @ rows.flatten(1).T).double())
+    for name, parameter in stepped(aggregation_base.make(default(AGGREGATIONS, "sum"), list(TASKS))).items():
+        torch.testing.assert_close(moved_there[name], parameter, atol=1e-5, rtol=1e-4)
+
+
+def test_graddrop_at_a_map_drops_signs_and_with_a_leak_of_one_is_the_plain_sum() -> None:
+    plain, leaking, dropping = (
+        stepped(aggregation_base.make(default(AGGREGATIONS, name, **told), list(TASKS)))
+        for name, told in (("sum", {}), ("graddrop", {"leak": 1.0}), ("graddrop", {"leak": 0.0}))
+    )
+    shared = [name for name in plain if name.startswith("sharing.backbone.")]
+    for name in shared:
+        torch.testing.assert_close(leaking[name], plain[name], atol=1e-5, rtol=1e-4)
+    assert any(not torch.allclose(dropping[name], plain[name], atol=1e-4) for name in shared)
+
+
 def test_a_trunk_ends_at_a_stage_that_there_is() -> None:
     with pytest.raises(ConfigError, match=r"^sharing.split_at=stage9 is no stage of the backbone: did you mean stage"):
         sharing("hard", split_at="stage9")
@@ -97,6 +182,14 @@ def test_tasks_share_a_stage_in_a_tree_exactly_where_they_are_in_one_group(
             assert here[one]
             assert (here[one] == here[other]) is together
             assert here[one].isdisjoint(here[other]) is not together
+
+
+def test_a_tree_without_branches_is_hard_sharing() -> None:
+    tree, hard = sharing("tree"), moved(sharing("hard"))
+    assert len(list(tree.parameters())) == len(list(hard.parameters()))
+    tree.tree.segments[0][slot("a")].load_state_dict(hard.backbone.state_dict())
+    for task, features in hard(images(), list(ABC)).items():
+        assert torch.equal(tree(images(), list(ABC))[task].vector, features.vector)
 
 
 def test_a_tree_that_splits_all_at_one_stage_is_hard_with_its_trunk_ending_before() -> None:
@@ -171,11 +264,42 @@ def test_the_words_of_a_learned_tree_make_the_same_tree() -> None:
         assert torch.equal(features.vector, TREE(images(), list(ABC))[task].vector)
 
 
-def test_a_tree_without_branches_and_odd_names_are_said_as_hydra_reads_them() -> None:
+def test_without_branching_the_tree_is_hard_sharing() -> None:
     (line,) = sharing("ltb").learned()
     assert line.endswith("as sharing=hard has it")
-    *_, line = in_words(["s1", "s2"], {"a b": (0, 0), "c": (0, 1)})
-    assert line.endswith("""sharing=tree 'sharing.branches={s2: [["a b"], [c]]}'""")
+
+
+@pytest.mark.parametrize("odd", ["a b", "it's", "größe", "null", "True", "x-1", 'say "no"', "a, b", "[c]", "3"])
+def test_a_tree_over_tasks_of_any_name_is_said_as_a_shell_and_hydra_read_it(odd: str) -> None:
+    *_, line = in_words(["s1", "s2.a"], {odd: (0, 0), "c": (0, 1)})
+    words = shlex.split(line)
+    parsed = OverridesParser.create().parse_override(words[1])
+    assert (words[0], parsed.key_or_group, parsed.value()) == (
+        "sharing=tree",
+        "sharing.branches",
+        {"s2.a": [[odd], ["c"]]},
+    )
+
+
+def test_what_is_told_of_a_tree_of_many_tasks_fits_80_columns_but_for_the_words_to_copy() -> None:
+    tasks = {f"a-task-of-name-{i}": (i % 2, i) for i in range(12)}
+    *told, words = in_words(["s1", "s2"], tasks)
+    assert max(map(len, told)) <= 80
+    assert all(" ".join(told).count(f"{task}") >= 2 for task in tasks)
+    assert words.startswith("  sharing=tree 'sharing.branches={s1: [[")
+
+
+def test_in_evaluation_one_task_runs_the_stages_of_its_path_alone() -> None:
+    called: list[tuple[int, str]] = []
+    strategy = copy.deepcopy(TREE)
+    for node, network in enumerate(strategy.networks):
+        for name, stage in network.stages.items():
+            stage.register_forward_hook(lambda *_, at=(node, name): called.append(at))
+    strategy(images(), ["a"])
+    assert called == [(1, "stage1"), (0, "stage2"), (0, "stage3")]
+    called.clear()
+    strategy(images(), list(ABC))
+    assert len(called) == 4
 
 
 def test_a_training_pass_mixes_nodes_by_softmax_of_logits_and_the_steps_noise() -> None:
