@@ -86,11 +86,18 @@ class NddrSharing(Sharing):
         return self._spec
 
     def last_stage(self) -> list[nn.Parameter]:
-        """The last stages of all networks: what all tasks reach, as a last reduction is its task's own."""
-        last = self._spec.stages[-1].name
+        """What trains of the last stages of all networks, or the reductions before: a last reduction is its task's."""
+        if len(self.networks) == 1:
+            return []
+        *before, last = self.reductions
         networks = cast(list[Backbone], list(self.networks.values()))
-        return [p for network in networks for p in network.stages[last].parameters()] if len(networks) > 1 else []
+        found = [p for network in networks for p in network.stages[last].parameters() if p.requires_grad]
+        return found or [p for name in before[-1:] for p in self.reductions[name].parameters()]
 
     def groups(self) -> list[Group]:
-        """The reductions, with their own learning rate; they decay as the network does."""
-        return [Group(list(self.reductions.parameters()), self._lr_factor, decay=True)]
+        """The reductions, with their own learning rate; as everywhere, matrices decay and norms do not."""
+        own = list(self.reductions.parameters())
+        return [
+            Group([p for p in own if p.dim() > 1], self._lr_factor, decay=True),
+            Group([p for p in own if p.dim() <= 1], self._lr_factor, decay=False),
+        ]

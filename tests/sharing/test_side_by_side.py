@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_cli.backbones.base import StageSpec
+from mtl_cli.backbones.base import BackboneFactory, StageSpec
 from mtl_cli.contracts import slot
 from mtl_cli.sharing.nddr import Reduction
 from mtl_cli.sharing.options import SHARINGS
@@ -41,6 +41,25 @@ def test_a_reduction_is_a_linear_map_of_all_networks_channels_and_batch_norm(kin
     dims = tuple(range(joined.dim() - 1))
     expected = (joined - joined.mean(dims)) / (joined.var(dims, unbiased=False) + reduction.norms[0].eps).sqrt()
     torch.testing.assert_close(channels_last(kind, reduction(features, [0])[0]), expected)
+
+
+def test_of_reductions_matrices_decay_and_norms_do_not() -> None:
+    strategy = made("nddr")
+    names = {id(p): n for n, p in strategy.named_parameters()}
+    decaying = {names[id(p)]: group.decay for group in strategy.groups() for p in group.parameters}
+    assert decaying == {n: ".weights." in n for n in names.values() if n.startswith("reductions.")}
+
+
+@KINDS
+@pytest.mark.parametrize("name", ["nddr", "sluice"])
+def test_with_the_whole_backbone_frozen_the_last_stage_is_of_what_still_trains(name: str, kind: str) -> None:
+    network = factory(kind)()
+    network.freeze(network.spec.stages[-1].name)
+    strategy = build(SHARINGS, name, BackboneFactory(network), THREE)
+    names = {id(p): f"sharing.{n}" for n, p in strategy.named_parameters()}
+    last = {names[id(p)] for p in strategy.last_stage()}
+    assert last
+    assert last <= set(used(strategy).shared)
 
 
 def alike(strategy: Any, independent: Any) -> None:
