@@ -5,8 +5,9 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torchvision.models import VisionTransformer
+from torch import Tensor, nn
+from torchvision.models import ResNet, VisionTransformer
+from torchvision.models.resnet import BasicBlock
 
 from mtl_cli.aggregation import base as aggregation_base
 from mtl_cli.aggregation.options import AGGREGATIONS
@@ -36,7 +37,7 @@ SHAPES = {
     "mlp": (3, 4, 4),
     "cnn": (3, 8, 8),
     "resnet18_cifar": (3, 16, 16),
-    "resnet18": (3, 32, 32),
+    "resnet": (3, 32, 32),
     "vit": (3, 32, 32),
 }
 """Of an image, by the backbone that reads it."""
@@ -61,11 +62,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 STEPS, EARLY, LATE = 10, 2, 8
 
 
-class Vit(Backbone):
-    """torchvision's vision transformer, small, in the pieces that its graph is cut into."""
+class Pieces(Backbone):
+    """A network of torchvision in the pieces that its graph is cut into."""
 
-    def __init__(self) -> None:
-        whole = VisionTransformer(image_size=32, patch_size=16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)
+    def __init__(self, whole: nn.Module) -> None:
         cut = plan(copy.deepcopy(whole).to("meta").eval(), 32)
         assert cut is not None
         bodies, neck = pieces.cut(whole, cut, repeat=False)
@@ -78,9 +78,9 @@ def backbone(name: str) -> Backbone:
     found: Backbone
     match name:
         case "vit":
-            return Vit()
-        case "resnet18":
-            found = build(BACKBONES, "torchvision", given, model="resnet18")
+            return Pieces(VisionTransformer(32, 16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32))
+        case "resnet":
+            return Pieces(ResNet(BasicBlock, [1, 1, 1, 1]))
         case "mlp":
             found = build(BACKBONES, "mlp", given, hidden=[7, 6])
         case "cnn":

@@ -20,7 +20,7 @@ from tests.options import default
 from tests.sharing.courses import EARLY, LATE, STEPS, TASKS, VARIANTS, Toy, course, start
 
 SMALL = ("mlp", "cnn")
-LARGE = ("resnet18_cifar", "resnet18", "vit")
+LARGE = ("resnet18_cifar", "resnet", "vit")
 ON = [
     *(pytest.param(name, network, id=f"{name}-{network}") for name in SHARINGS for network in SMALL),
     *(pytest.param(name, "cnn", id=name) for name in VARIANTS),
