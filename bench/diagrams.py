@@ -206,44 +206,46 @@ def mtan() -> Picture:
     return p
 
 
+def experts(p: Picture) -> tuple[Place, list[Place]]:
+    """A trunk, and three experts on it."""
+    trunk = p.box(1.1, 2, "trunk")
+    p.arrow(start(p, 2), trunk)
+    made = [p.box(2.4, 1 + i, f"expert {i + 1}") for i in range(3)]
+    for expert in made:
+        p.arrow(trunk, expert)
+    return trunk, made
+
+
 def gated(
-    p: Picture, trunk: Place, reads: Mapping[Owner, Sequence[Place]], gates: Mapping[Owner, float], faint: int = 99
+    p: Picture, trunk: Place | None, reads: Mapping[Owner, Sequence[Place]], gate: str = "gate", faint: int = 99
 ) -> None:
-    """A mixture a task of the experts that it reads, by a gate on the trunk."""
-    rows = {A: 1.5, B: 2.5}
-    for task, row in gates.items():
-        mixture = p.dot(3.7, rows[task], "Σ", task)
+    """A mixture a task of the experts that it reads, by a gate on the trunk, or one that reads nothing."""
+    for task, row, gate_row in ((A, 1.5, 0), (B, 2.5, 4)):
+        mixture = p.dot(3.7, row, "Σ", task)
         for i, expert in enumerate(reads[task]):
             p.arrow(expert, mixture, task, faint=abs(i - (0 if task == A else 2)) > faint)
-        gate = p.box(2.4, row, f"gate {task}", task)
-        p.rise(trunk, gate)
-        p.bend(gate, mixture, task, dashed=True)
-        heads(p, 4.7, {task: rows[task]}, mixture)
+        its = p.box(2.4, gate_row, f"{gate} {task}", task)
+        if trunk is not None:
+            p.rise(trunk, its)
+        p.bend(its, mixture, task, dashed=True)
+        heads(p, 4.7, {task: row}, mixture)
 
 
 @picture
 def mmoe() -> Picture:
     """Experts, and a gate a task."""
     p = Picture("mmoe: experts on the trunk's vector, mixed by a gate for each task")
-    trunk = p.box(1.1, 2, "trunk")
-    p.arrow(start(p, 2), trunk)
-    experts = [p.box(2.4, 1 + i, f"expert {i + 1}") for i in range(3)]
-    for expert in experts:
-        p.arrow(trunk, expert)
-    gated(p, trunk, {A: experts, B: experts}, {A: 0, B: 4})
+    trunk, made = experts(p)
+    gated(p, trunk, {A: made, B: made})
     return p
 
 
 @picture
 def dselect_k() -> Picture:
-    """A gate that lets k experts through."""
-    p = Picture("dselect_k: a gate for each task that comes to choose k of the experts")
-    trunk = p.box(1.1, 2, "trunk")
-    p.arrow(start(p, 2), trunk)
-    experts = [p.box(2.4, 1 + i, f"expert {i + 1}") for i in range(3)]
-    for expert in experts:
-        p.arrow(trunk, expert)
-    gated(p, trunk, {A: experts, B: experts}, {A: 0, B: 4}, faint=1)
+    """Selectors that let k experts through."""
+    p = Picture("dselect_k: each task comes to select k of the experts on the trunk's vector")
+    _, made = experts(p)
+    gated(p, None, {A: made, B: made}, gate="selectors", faint=1)
     p.note(4.0, 0, "k=2 of 3; grey: weight 0", "start")
     return p
 
@@ -259,7 +261,7 @@ def cgc() -> Picture:
     )
     for expert in (a, shared, b):
         p.arrow(trunk, expert)
-    gated(p, trunk, {A: (a, shared), B: (shared, b)}, {A: 0, B: 4})
+    gated(p, trunk, {A: (a, shared), B: (shared, b)})
     return p
 
 

@@ -43,7 +43,7 @@ def cells(name: str) -> list[str]:
 
 def test_every_strategy_has_a_section_and_there_is_no_other() -> None:
     assert sorted(re.findall(r"^### (\w+)$", PAGE, re.MULTILINE)) == sorted(SHARINGS)
-    assert set(SHARINGS) <= set(PICTURES)
+    assert sorted(PICTURES) == sorted(SHARINGS)
     assert sorted(file.stem for file in FOLDER.iterdir()) == sorted(SHARINGS)
 
 

@@ -55,6 +55,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "soft-trace-norm": ("soft", {"distance": "trace_norm"}),
     "cross_stitch-by-stage": ("cross_stitch", {"per_channel": False}),
     "mmoe-gates-at": ("mmoe", {"gate_at": "stage1"}),
+    "dselect_k-by-sample": ("dselect_k", {"by_sample": True}),
     "ple-three-levels": ("ple", {"levels": 3, "gate_at": "stage1"}),
     "lora-shared": ("lora", {"shared_rank": 2, "at": ["stage2"]}),
 }

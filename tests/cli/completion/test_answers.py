@@ -121,7 +121,7 @@ def test_tasks_are_those_of_the_task_set_and_of_the_line() -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("train sha", ["sharing="]),
+        ("train sha", ["sharing=", "sharing."]),
         ("train backbone.ch", ["backbone.channels="]),
         ("train ++backbone.ch", ["++backbone.channels="]),
         ("train trainer.precision=b", ["trainer.precision=bf16"]),
@@ -151,7 +151,7 @@ def test_tasks_are_those_of_the_task_set_and_of_the_line() -> None:
         ("ls -m", []),
         # what a clumsy user types
         ("trian ", []),
-        ("train sharing", ["sharing="]),
+        ("train sharing", ["sharing=", "sharing."]),
         ("train sharing=nope", []),
         ("train sharing=hard,nope,", [f"sharing=hard,nope,{name}" for name in others("sharing", "hard")]),
         ("train nope.", []),
@@ -163,14 +163,14 @@ def test_tasks_are_those_of_the_task_set_and_of_the_line() -> None:
         ("train ~", ["~tasks."]),
         ("train task=nope tasks.", []),
         ("train sharing=nope sharing.", []),
-        ("train --cfg nope -m -- sha", ["sharing="]),
+        ("train --cfg nope -m -- sha", ["sharing=", "sharing."]),
         ("train -cd nowhere sha", None),
         ("help train ", []),
         ("completion bash ", []),
         ("eval checkpoint=nowhere eval.s", ["eval.split="]),
         ("train resume=nowhere trainer.ep", ["trainer.epochs="]),
         ("train trainer=[1 trainer.ep", ["trainer.epochs="]),
-        ("train {[(,'\"\\ sha", ["sharing="]),
+        ("train {[(,'\"\\ sha", ["sharing=", "sharing."]),
     ],
 )
 def test_a_line_goes_on(line: str, offered: list[str] | None, here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,7 @@ def reply(line: str, before: str = "") -> list[str]:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("mtl train sha", ["sharing="]),
+        ("mtl train sha", ["sharing=", "sharing."]),
         ("mtl train sharing=", [f"{name} " for name in SHARINGS]),
         ("mtl train tasks.digit.head.", ["tasks.digit.head.at="]),
         ("mtl train data_dir=d", ["deep\\ dir/"]),
@@ -149,7 +149,7 @@ def ran(terminal: int, keys: str) -> list[str]:
 
 
 TYPED = [
-    ("mtl tr\tsha\tcr\t", ["train", "sharing=cross_stitch"]),
+    ("mtl tr\tweig\tdw\t", ["train", "weighting=dwa"]),
     ("mtl train trainer.ep\t3", ["train", "trainer.epochs=3"]),
     ('mtl train "sharing=cr\t seed=1', ["train", "sharing=cross_stitch", "seed=1"]),
     ("mtl train data_dir=dee\tin\t", ["train", "data_dir=deep dir/in:ner/"]),
