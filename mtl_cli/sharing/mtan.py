@@ -96,9 +96,9 @@ class MtanSharing(Sharing):
     Shapes: inputs (B, ...) -> Features of (B, ...); a task's stages are what it took of them
     Raises: ConfigError: the backbone is one opaque stage.
     Note:   a stage's taps are the first and the last of its blocks' outputs that have the stage's size; where a stage
-            is one piece both are its output. The paper has them behind the two convolutions of a SegNet's block. Maps
-            that shrink are pooled to the next tap's size; on vectors and sequences the convolutions are linear layers
-            and the norm is a layer norm. The last stage hands on to the neck.
+            is one piece, as torchvision's are, both are its output. The paper has them behind the two convolutions of a
+            SegNet's block. Maps that shrink are pooled to the next tap's size; on vectors and sequences the
+            convolutions are linear layers and the norm is a layer norm. The last stage hands on to the neck.
     Source: Liu, Johns, Davison, End-to-end multi-task learning with attention, CVPR 2019, equations 1 and 2.
     """
 

@@ -55,7 +55,8 @@ class NddrSharing(Sharing):
     Shapes: inputs (B, ...) -> Features of (B, ...)
     Raises: ConfigError: the backbone is one opaque stage.
     Note:   the paper's networks were trained for one task each before; here they start equal. Its short cuts, which
-            bring all reductions to the last layer, are not built.
+            bring all reductions to the last layer, are not built. Code that is in use has a ReLU behind the norm; the
+            paper names none, and stages that end without one would lose what is below zero.
     Source: Gao, Ma, Zhao, Liu, Yuille, NDDR-CNN: layerwise feature fusing in multi-task CNNs by neural discriminative
             dimensionality reduction, CVPR 2019, sections 3.2 and 3.3.
     """
