@@ -14,6 +14,7 @@ from mtl_cli.data.augment import restored
 from mtl_cli.data.base import PartData, Preparation, labelled
 from mtl_cli.data.loader import TrainLoader
 from mtl_cli.evaluation import Answers, Score
+from mtl_cli.regularizers.base import Regularizer
 from mtl_cli.reporting.metric_log import read_events
 from mtl_cli.reporting.plots.scene import (
     Answered,
@@ -23,6 +24,7 @@ from mtl_cli.reporting.plots.scene import (
     Measured,
     Metric,
     Pixels,
+    Related,
     Sample,
     Scene,
     Tagged,
@@ -61,7 +63,16 @@ def scene(task_set: str, built: Built, run_dir: Path, split: str, epoch: int, sc
         tasks,
         events,
         tuple(training_inputs(data.tasks, data.known.preparations, built.loaders.train)),
+        tuple(_related(built.engine.methods.regularizers)),
     )
+
+
+def _related(regularizers: Mapping[str, Regularizer]) -> Iterator[Related]:
+    """How tasks relate, by what each regularizer learned."""
+    for name, regularizer in regularizers.items():
+        found = regularizer.relations()
+        if found is not None:
+            yield Related(name, found.tasks, found.correlations.cpu().numpy())
 
 
 def losses(task: Task, answers: Answers, device: torch.device) -> Tensor:

@@ -222,6 +222,9 @@ def _restore(run: Run, built: Built, resumed: Resumed, progress: Progress) -> No
     run.optimizer.load_state_dict(state["optimizer"])
     run.engine.methods.weighting.load_state_dict(state["weighting"])
     run.engine.methods.aggregation.load_state_dict(state["aggregation"])
+    for name, regularizer in run.engine.methods.regularizers.items():
+        if regularizer.state_dict():  # what learns nothing has none, nor has a checkpoint from before there was any
+            regularizer.load_state_dict(state["regularizers"][name])
     progress.load_state_dict(state["progress"])
     progress.schedule_epochs = schedule_epochs
     run.log.cut(state["metric_log"])

@@ -1,11 +1,8 @@
 """The lasso."""
 
-from collections.abc import Sequence
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from mtl_cli.regularizers.base import Regularizer
+from mtl_cli.regularizers.base import Held, Regularizer, total
 
 
 class L1Regularizer(Regularizer):
@@ -14,6 +11,6 @@ class L1Regularizer(Regularizer):
     Source: Tibshirani, Regression shrinkage and selection via the lasso, JRSS B 58, 1996, eq. 1.
     """
 
-    def penalty(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+    def penalty(self, held: Held) -> Tensor:
         """Adds absolute values."""
-        return self.option.weight * torch.stack([p.abs().sum() for p in parameters]).sum()
+        return self.option.weight * total([p.abs().sum() for p in held.all()])

@@ -1,11 +1,8 @@
 """Ridge."""
 
-from collections.abc import Sequence
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from mtl_cli.regularizers.base import Regularizer
+from mtl_cli.regularizers.base import Held, Regularizer, total
 
 
 class L2Regularizer(Regularizer):
@@ -14,6 +11,6 @@ class L2Regularizer(Regularizer):
     Source: Hoerl and Kennard, Ridge regression, Technometrics 12, 1970, section 2.
     """
 
-    def penalty(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+    def penalty(self, held: Held) -> Tensor:
         """Adds squares."""
-        return 0.5 * self.option.weight * torch.stack([p.square().sum() for p in parameters]).sum()
+        return 0.5 * self.option.weight * total([p.square().sum() for p in held.all()])

@@ -166,6 +166,7 @@ class Engine:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_norm)
         self.optimizer.step()
         self.model.sharing.after_step(self.model.heads_by_task())
+        self._kit.penalties.after_step(look.step)
         self.methods.weighting.after_step(look)
         if self.balanced:
             self.methods.aggregation.after_step(look)

@@ -101,6 +101,7 @@ def save(run: Run, progress: Progress, best: bool) -> None:
         "optimizer": run.optimizer.state_dict(),
         "weighting": dict(methods.weighting.state_dict()),
         "aggregation": dict(methods.aggregation.state_dict()),
+        "regularizers": {name: dict(its.state_dict()) for name, its in methods.regularizers.items()},
         "scale": run.engine.scale.state_dict(),
         "averaged": run.average.steps,
         "trained": {} if run.average.model is run.engine.model else dict(run.engine.model.state_dict()),

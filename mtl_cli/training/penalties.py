@@ -1,13 +1,13 @@
 """What is added after balancing: the sharing's own penalty and the regularizers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
-from mtl_cli.regularizers.base import Regularizer
+from mtl_cli.regularizers.base import Held, Regularizer
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.training.gradients import accumulate
 from mtl_cli.training.graph import Usage
@@ -32,6 +32,8 @@ class Penalties:
         self._scale = scale
         self._processes = processes
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        for regularizer in regularizers.values():
+            regularizer.begin(self._held(regularizer, usage.shared, usage.own))
         self.of_features = type(model.sharing).penalty is not Sharing.penalty
         """Whether the sharing has a penalty, which sees the features of all parts of a batch at once."""
 
@@ -55,16 +57,31 @@ class Penalties:
 
     def regularize(self, look: Look, reached: frozenset[str]) -> None:
         """Adds the regularizers' gradients to those of the parameters that the step's active tasks reach."""
-        own = [name for task in look.tasks for name in self._usage.own[task]]
+        own = {task: self._usage.own[task] for task in look.tasks}
         shared = [name for name in self._usage.shared if name in reached]
         for name, regularizer in self._regularizers.items():
-            wanted = {"shared": shared, "task": own, "all": [*shared, *own]}[regularizer.option.parameters]
-            parameters = [self._parameters[n] for n in wanted]
-            if parameters:
-                penalty = regularizer.penalty(parameters)
-                look.penalties[name] = penalty.detach()
-                for parameter, gradient in zip(parameters, torch.autograd.grad(penalty, parameters), strict=True):
-                    add_gradient(parameter, gradient)
+            held = self._held(regularizer, shared, own)
+            penalty = regularizer.penalty(held)
+            look.penalties[name] = penalty.detach()
+            if penalty.requires_grad:
+                parameters = held.all()
+                found = torch.autograd.grad(penalty, parameters, allow_unused=True)
+                for parameter, gradient in zip(parameters, found, strict=True):
+                    if gradient is not None:
+                        add_gradient(parameter, gradient)
+
+    def after_step(self, step: int) -> None:
+        """Lets regularizers renew what they learn, after the optimizer's step."""
+        for regularizer in self._regularizers.values():
+            regularizer.after_step(step)
+
+    def _held(self, regularizer: Regularizer, shared: Sequence[str], own: Mapping[str, Sequence[str]]) -> Held:
+        """What it may hold of those parameters."""
+        which = regularizer.option.parameters
+        return Held(
+            {name: self._parameters[name] for name in shared if which != "task"},
+            {t: {name: self._parameters[name] for name in its if which != "shared"} for t, its in own.items()},
+        )
 
 
 def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:

@@ -15,6 +15,7 @@ from mtl_cli.reporting.plots.curves import curves
 from mtl_cli.reporting.plots.gradients import gradients, seen
 from mtl_cli.reporting.plots.mosaic import inputs, samples, worst
 from mtl_cli.reporting.plots.predicted import predicted
+from mtl_cli.reporting.plots.relations import relations
 from mtl_cli.reporting.plots.rows import rows
 from mtl_cli.reporting.plots.scene import Classed, Grid, Measured, Rows, Scene, Tagged
 from mtl_cli.reporting.plots.style import styled
@@ -36,6 +37,9 @@ def pictures(scene: Scene) -> Iterator[Picture]:
     if scene.epochs:
         yield Picture("curves", "Losses on train and val, and metrics on val", partial(curves, scene))
         yield from _of_methods(scene)
+    for related in scene.relations:
+        told = f"How tasks relate, by the covariance of their weights that {related.method} learned, as correlations"
+        yield Picture(f"relations-{related.method}", told, partial(relations, scene, related))
     of = f"on {scene.split} by epoch {scene.epoch}"
     for i, task in enumerate(scene.tasks):
         name = task.name

@@ -108,10 +108,19 @@ class Rows(NamedTuple):
     legend: str
 
 
+class Related(NamedTuple):
+    """How tasks relate, by what a method of that name learned: correlations (T, T), in the order of the names."""
+
+    method: str
+    tasks: tuple[str, ...]
+    correlations: Floats
+
+
 class Scene(NamedTuple):
     """All that is drawn of a run.
 
     split, epoch: what `answers` and `worst` are of. epochs: the epoch events of metrics.jsonl. grids: by part.
+    relations: what methods learned of the tasks, at the last step.
     """
 
     task_set: str
@@ -120,3 +129,4 @@ class Scene(NamedTuple):
     tasks: tuple[TaskScene, ...]
     epochs: tuple[Mapping[str, Any], ...]
     grids: tuple[Grid, ...]
+    relations: tuple[Related, ...]

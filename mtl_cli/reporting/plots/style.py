@@ -77,6 +77,10 @@ def figure(width: float, height: float) -> Figure:
 
 def head(axes: Axes, scene: Scene, title: str, line: str) -> None:
     """The title over one pair of axes, with a quieter line beneath that says what it is of."""
+    titled(axes, title, f"{scene.task_set}, {scene.split}, epoch {scene.epoch} · {line}")
+
+
+def titled(axes: Axes, title: str, line: str) -> None:
+    """The same with that line alone."""
     axes.set_title(title, fontsize=11, pad=21)
-    where = f"{scene.task_set}, {scene.split}, epoch {scene.epoch} · {line}"
-    axes.annotate(where, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=SOFT)
+    axes.annotate(line, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=SOFT)

@@ -64,5 +64,5 @@ def scene(tasks: int = 2, epochs: int = 5, best: int = 4) -> Scene:
     its = tuple(task(f"task{i}", i) for i in range(tasks))
     events = tuple(epoch(k, its, best=k in (1, best)) for k in range(1, epochs + 1))
     return Scene(
-        "sample", "test", best, its, events, (Grid("images", tuple(sample(5 * k) for k in range(24)), "labels"),)
+        "sample", "test", best, its, events, (Grid("images", tuple(sample(5 * k) for k in range(24)), "labels"),), ()
     )
