@@ -13,14 +13,21 @@ NAMES = ("type", "keys", "train", "forward")
 """Tasks with the names of a module's own attributes: no room may trip over them."""
 
 
+READ: dict[tuple[str, str, str], Any] = {}
+"""Options that were made before: they are frozen, and reading YAMLs is most of what a small test does."""
+
+
 def default(table: Table, name: str, **changes: Any) -> Any:
     """The option of that name as its YAML has it, but for `changes`."""
-    return packaged(table, name, changes)
+    key = (table.group, name, repr(sorted(changes.items())))
+    if key not in READ:
+        READ[key] = packaged(table, name, changes)
+    return READ[key]
 
 
 def build(table: Table, name: str, *args: Any, **changes: Any) -> Any:
     """The object of that name, built from its defaults, but for `changes`, and what its room gives."""
-    option = packaged(table, name, changes)
+    option = default(table, name, **changes)
     return table.target(option)(option, *args)
 
 

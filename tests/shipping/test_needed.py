@@ -1,9 +1,12 @@
 """What some tasks need of a model is kept, and nothing else, whatever the strategy."""
 
+from functools import lru_cache
+
 import pytest
 import torch
 
 from mtl_cli.contracts import slot
+from mtl_cli.model import MultiTaskModel
 from mtl_cli.sharing.ltb import LtbSharing
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.shipping.needed import needed
@@ -11,7 +14,7 @@ from mtl_cli.training.graph import leaves
 from tests.options import NAMES
 from tests.shipping.models import PARTS, SHAPE, live
 
-EVERY = pytest.mark.parametrize("sharing", list(SHARINGS))
+EVERY = pytest.mark.parametrize("sharing", list(SHARINGS), scope="module")
 SOME = (NAMES[:1], NAMES[1:3], NAMES[3:], NAMES)
 """One task of each part, two of two parts, all."""
 
@@ -20,11 +23,17 @@ def images() -> torch.Tensor:
     return torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(3))
 
 
+@lru_cache(maxsize=1)
+def taken_out(sharing: str) -> tuple[MultiTaskModel, dict[tuple[str, ...], MultiTaskModel]]:
+    """A model, and what some tasks need of it; made once for tests that follow one another."""
+    model = live(sharing).model
+    return model, {tasks: needed(model, tasks, SHAPE) for tasks in SOME}
+
+
 @EVERY
 def test_the_tasks_answer_as_in_the_joint_model_to_the_last_bit(sharing: str) -> None:
-    model = live(sharing).model
-    for tasks in SOME:
-        small = needed(model, tasks, SHAPE)
+    model, of = taken_out(sharing)
+    for tasks, small in of.items():
         assert list(small.part_of) == list(tasks)
         for task in tasks:
             found, expected = (m(images(), [task], PARTS[task])[task] for m in (small, model))
@@ -33,9 +42,8 @@ def test_the_tasks_answer_as_in_the_joint_model_to_the_last_bit(sharing: str) ->
 
 @EVERY
 def test_what_is_kept_is_what_the_outputs_depend_on(sharing: str) -> None:
-    model = live(sharing).model
-    for tasks in SOME:
-        small = needed(model, tasks, SHAPE)
+    _, of = taken_out(sharing)
+    for tasks, small in of.items():
         names = {id(parameter): name for name, parameter in small.named_parameters()}
         outputs = [small(images(), [task], PARTS[task])[task] for task in tasks]
         assert {names[i] for i in leaves(outputs)} == set(names.values())
