@@ -11,6 +11,7 @@ from mtl_cli.aggregation.options import AGGREGATIONS, GramianOption, RenewedOpti
 from mtl_cli.beneath import CONF, section
 from mtl_cli.contracts import Needs
 from mtl_cli.options import Table
+from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.weighting.options import WEIGHTINGS
 from tests.options import NAMES, build, default
 from tests.weighting.looks import facts
@@ -120,7 +121,7 @@ def test_a_rows_source_is_that_of_the_file(table: Table, name: str) -> None:
 
 def test_the_readme_names_every_method() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for table in (WEIGHTINGS, AGGREGATIONS):
+    for table in (WEIGHTINGS, AGGREGATIONS, REGULARIZERS):
         line = re.search(rf"^\| `{table.group}` \| (.*) \|$", readme, re.MULTILINE)
         assert line is not None
         assert sorted(re.findall(r"`(\w+)`", line[1])) == sorted(table)
