@@ -30,11 +30,12 @@ check: $(READY)  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## solvers and steps beside TorchJD's, and a step against a plain loop
+bench: $(READY)  ## solvers and steps beside TorchJD's, a step against a plain loop, sharings against hard
 	$(BIN)/python -m bench.solvers
 	$(BIN)/python -m bench.balance
 	$(BIN)/python -m bench.parts
 	$(BIN)/python -m bench.step $(ARGS)
+	$(BIN)/python -m bench.cost
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \

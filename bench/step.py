@@ -88,7 +88,7 @@ def by_mtl(
     weighs = weighting_base.build(weighting, list(tasks)).weighting
     aggregates = aggregation_base.build(aggregation, list(tasks)).aggregation
     optimizer = torch.optim.AdamW([*model.parameters(), *weighs.parameters()], lr=1e-3)
-    used = usage(model, {"images": torch.zeros(2, *SHAPE)})
+    used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
     engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, Settings(0, None, half=None))
     totals = Totals(list(tasks), torch.device("cpu"))
 
@@ -100,16 +100,21 @@ def by_mtl(
     return step
 
 
-def compare(first: Callable[[int], None], second: Callable[[int], None], pairs: int) -> tuple[list[float], float]:
+def compare(
+    first: Callable[[int], None],
+    second: Callable[[int], None],
+    pairs: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[list[float], float]:
     """Ratios first / second of interleaved steps, and the second's median in milliseconds."""
     ratios, times = [], []
     for number in range(pairs + 3):
         order = (first, second) if number % 2 else (second, first)
         spent: dict[int, float] = {}
         for function in order:
-            start = time.perf_counter()
+            start = clock()
             function(number)
-            spent[id(function)] = time.perf_counter() - start
+            spent[id(function)] = clock() - start
         if number >= 3:
             ratios.append(spent[id(first)] / spent[id(second)])
             times.append(spent[id(second)])
