@@ -46,8 +46,16 @@ def test_a_row_is_the_mean_of_its_seeds_with_the_smallest_and_largest_beside_sin
         records[Job("multi_mnist", "mmoe", 10, s).key] = record(left, 0.8, seconds=None)
     lines = section(records).splitlines()
     assert "| independent | 90.00 (90.00 to 90.00) | 80.00 (80.00 to 80.00) | single-task | 1,234, 56 | 60 s |" in lines
-    assert "| mmoe | 93.00 (91.00 to 96.00) | 80.00 (80.00 to 80.00) | +1.50 | 1,234, 56 |  |" in lines
+    gain = "+1.50 (+0.50 to +3.00)"
+    assert f"| mmoe | 93.00 (91.00 to 96.00) | 80.00 (80.00 to 80.00) | {gain} | 1,234, 56 |  |" in lines
     assert any("up to 2.5 points apart" in line for line in lines)  # mmoe's mean accuracy: 85.5 to 88
+
+
+def test_a_gain_is_over_single_task_with_the_same_seed() -> None:
+    records = {Job("multi_mnist", "independent", 3, s).key: record(0.8 + s / 10, 0.8) for s in (0, 1, 2)}
+    records[Job("multi_mnist", "ltb", 3, 0).key] = record(0.81, 0.8)
+    assert "| ltb | 81.00 | 80.00 | +0.50 | 1,234, 56 | 60 s |" in section(records)
+    assert "and up to\n10.0 after three" in section(records)
 
 
 def test_a_record_is_read_off_a_finished_run_of_the_same_words(tmp_path: Path) -> None:
