@@ -205,3 +205,15 @@ def test_tasks_may_be_called_like_a_modules_own_attributes(name: str) -> None:
     assert list(sharing(images(), NAMES)) == list(NAMES)
     assert sharing.train().training
     assert set(used(sharing, NAMES).own) == set(NAMES)
+
+
+@EVERY
+@KINDS
+def test_every_network_and_every_piece_of_one_starts_as_the_given_one(name: str, kind: str) -> None:
+    start = factory(kind)().state_dict()
+    found = [module for module in made(name, kind).modules() if isinstance(module, Backbone)]
+    assert found
+    for network in found:
+        assert all(torch.equal(tensor, start[key]) for key, tensor in network.state_dict().items())
+    kept = {stage for network in found for stage in network.stages}
+    assert kept == {stage.name for stage in factory(kind).spec.stages}
