@@ -193,6 +193,25 @@ def test_weights_of_a_learned_tree_are_rebuilt_along_the_paths_that_it_found(
     assert kept == {("2", "stage1"), ("1", "stage2")}
 
 
+def test_weights_of_decided_selectors_are_rebuilt_with_the_experts_that_they_select(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decided(config: Config, folder: Path) -> Restored:
+        found = restore(config, folder)
+        with torch.no_grad():
+            for name, z in found.model.sharing.named_parameters():
+                if name.endswith(".z"):
+                    z.copy_(torch.tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0]]))
+        return found
+
+    run = Path(shutil.copytree(runs["dselect_k"], tmp_path / "run"))
+    monkeypatch.setattr(export, "restore", decided)
+    assert main(["export", f"checkpoint={run}", "export.format=safetensors", "export.tasks=[slant]"]) == 0
+    model = rebuild.load(run / "export" / "safetensors-slant" / "model.safetensors").model
+    kept = {name.split(".")[1] for name in model.sharing.state_dict() if name.startswith("experts.")}
+    assert kept == {"1", "2"}
+
+
 def test_a_checkpoint_that_was_copied_away_is_exported_beside_itself(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere" / "kept"
     shutil.copytree(run / "checkpoints" / (run / "checkpoints" / "best").read_text(), folder)

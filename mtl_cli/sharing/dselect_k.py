@@ -27,6 +27,9 @@ class DselectKSharing(Sharing):
     Raises: ConfigError: k is more than the experts, or gates read a stage that the backbone does not have.
     Note:   in the paper experts read the input; here a stem is before them, as in mmoe. What ships for some tasks has
             the experts that they select alone, where the selection is the same for every sample.
+            In the authors' code the penalty on codes without an expert has weight 1, entropy is of the codes with one,
+            both are sums over samples, what is read by sample has a bias, and a starts within 0.05 of zero; here
+            `entropy` weighs both, which are means, entropy is of all codes, no bias, and a within gamma / 100.
     Source: Hazimeh, Zhao, Chowdhery, Sathiamoorthy, Chen, Mazumder, Hong, Chi, DSelect-k: differentiable selection in
             the mixture of experts with applications to multi-task learning, NeurIPS 2021, sections 3.1 to 3.3.
     """
@@ -75,7 +78,14 @@ class DselectKSharing(Sharing):
         with torch.no_grad():
             nothing = torch.empty(1, 0)
             weights = [self.selections[slot(task)](nothing)[0][0] for task in tasks]
-        return Selected(self, [e for e, used in enumerate(torch.stack(weights).ne(0).any(0).tolist()) if used])
+        running = [e for e, used in enumerate(torch.stack(weights).ne(0).any(0).tolist()) if used]
+        return Selected(self, running) if running else self  # none, where every selector is on a code of no expert
+
+    def decides(self) -> dict[str, Tensor]:
+        """The codes that are the same for every sample."""
+        return {
+            name: p for name, p in self.named_parameters() if name.startswith("selections.") and name.endswith(".z")
+        }
 
 
 class Selected(Sharing):

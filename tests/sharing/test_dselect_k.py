@@ -109,6 +109,14 @@ def test_what_ships_for_a_task_runs_the_experts_that_it_selects_alone() -> None:
             hook.remove()
 
 
+def test_what_ships_of_selectors_that_are_on_no_expert_gives_what_training_saw() -> None:
+    sharing = moved(strategy(experts=3))
+    for task in TASKS:
+        decided(sharing.selections[slot(task)], [3, 3])
+    for task, features in sharing.ready(TASKS)(images(), TASKS).items():
+        assert torch.equal(features.vector, torch.zeros_like(features.vector)), task
+
+
 def test_stem_and_experts_are_shared_and_selections_are_a_tasks_own() -> None:
     found = used(made("dselect_k"))
     assert len(found.shared) == NETWORK_PARAMETERS + 8 * 2
