@@ -1,15 +1,14 @@
 """A model over a split: losses, metrics, and how much better than a constant."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl_cli.data.base import Batch, labelled
-from mtl_cli.model import MultiTaskModel
+from mtl_cli.model import MultiTaskModel, in_mode
 from mtl_cli.tasks.base import Task
 
 
@@ -89,25 +88,13 @@ class Gathered:
 def evaluate(model: MultiTaskModel, tasks: Mapping[str, Task], batches: Iterable[Batch]) -> dict[str, Score]:
     """Every task's score over `batches`, in float32 and in evaluation mode; the modules' modes are put back."""
     gathered = {name: Gathered(task) for name, task in tasks.items()}
-    with evaluating(model), torch.no_grad():
+    with in_mode(model, training=False), torch.no_grad():
         for batch in batches:
             for part in batch.parts:
                 outputs = model(part.inputs, list(part.targets), part.name)
                 for name, output in outputs.items():
                     gathered[name].add(output, part.targets[name])
     return {name: found.score() for name, found in gathered.items()}
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within it the model is in evaluation mode; at the end each module is in its own again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def selection(select: str, scores: Mapping[str, Score], tasks: Mapping[str, Task]) -> float | None:

@@ -1,6 +1,7 @@
 """The model: sharing and heads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, cast
 
 import torch
@@ -80,3 +81,15 @@ class MultiTaskModel(nn.Module):
         statistics = self.statistics[slot(part)]
         assert isinstance(statistics, Statistics)
         return functional_call(self.sharing, statistics.by_name(), (inputs, tasks))  # type: ignore[no-any-return]  # torch's is untyped
+
+
+@contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Within it the model is in training or evaluation mode; at the end each module is in its own again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

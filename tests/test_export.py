@@ -59,8 +59,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.fixture
 def run(runs: Runs, tmp_path: Path) -> Path:
-    """A run of independent networks, to write into."""
-    return Path(shutil.copytree(runs["independent"], tmp_path / "run"))
+    """A run of independent networks that was never exported, to write into."""
+    exports = shutil.ignore_patterns("export")
+    return Path(shutil.copytree(runs["independent"], tmp_path / "run", ignore=exports))
 
 
 @pytest.fixture(autouse=True)

@@ -1,17 +1,15 @@
 """One backbone, with small layers of each task's own between its stages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_cli.backbones.base import BackboneFactory, Features, Spec, StageSpec
-from mtl_cli.backbones.statistics import Statistics
+from mtl_cli.backbones.base import BackboneFactory, Features, StageSpec
 from mtl_cli.contracts import slot
-from mtl_cli.sharing.base import Sharing, needs_stages
-from mtl_cli.sharing.hard import last_parameters
-from mtl_cli.sharing.lending import chosen, run
+from mtl_cli.sharing.base import needs_stages
+from mtl_cli.sharing.lending import TrunkATask, chosen, run
 from mtl_cli.sharing.options import Adapters
 
 
@@ -36,7 +34,7 @@ class Adapter(nn.Module):
         return adapted
 
 
-class AdaptersSharing(Sharing):
+class AdaptersSharing(TrunkATask):
     """A backbone that runs once a task, with a residual bottleneck of the task's own after each stage.
 
         x_s <- x_s + U_ts relu(D_ts x_s) after stage s,  U_ts zero at the start
@@ -51,32 +49,18 @@ class AdaptersSharing(Sharing):
     """
 
     def __init__(self, option: Adapters, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
-        super().__init__()
         needs_stages(factory.spec, "sharing=adapters adapts stages")
-        self.backbone = factory()
-        self.statistics = nn.ModuleDict({slot(task): Statistics(self.backbone) for task in tasks})
+        super().__init__(factory, tasks)
         stages = chosen(option.at, factory.spec)
         self.adapters = nn.ModuleDict(
             {slot(task): nn.ModuleDict({s.name: Adapter(s, option.width) for s in stages}) for task in tasks}
         )
 
-    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
-        """One pass for each of those tasks."""
-        return {task: self._of(inputs, slot(task)) for task in tasks}
-
-    def spec(self, task: str) -> Spec:  # the same for every task
-        """The backbone's own."""
-        return self.backbone.spec
-
-    def last_stage(self) -> list[nn.Parameter]:
-        """The backbone's last stage with parameters that train."""
-        return last_parameters(self.backbone.stages)
-
-    def _of(self, inputs: Tensor, key: str) -> Features:
-        statistics, adapters = self.statistics[key], cast(nn.ModuleDict, self.adapters[key])
-        assert isinstance(statistics, Statistics)
+    def passed(self, inputs: Tensor, key: str) -> Features:
+        """One pass, with the task's adapters after its stages."""
+        adapters = cast(nn.ModuleDict, self.adapters[key])
 
         def adapted(name: str, features: Tensor) -> Tensor:
             return adapters[name](features) if name in adapters else features
 
-        return run(self.backbone, statistics.by_name(), inputs, adapted)
+        return run(self.backbone, self.running(key), inputs, adapted)

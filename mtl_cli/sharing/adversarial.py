@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from mtl_cli.backbones.base import BackboneFactory, Features, Spec
 from mtl_cli.contracts import slot
-from mtl_cli.sharing.base import Sharing
-from mtl_cli.sharing.hard import last_parameters
+from mtl_cli.sharing.base import Sharing, last_parameters
 from mtl_cli.sharing.options import Adversarial
 
 

@@ -80,3 +80,12 @@ def needs_stages(spec: Spec, what: str) -> None:
     """Raises ConfigError: the backbone is one opaque stage; `what` says which strategy does what with stages."""
     if spec.opaque:
         raise ConfigError(f"{what}, and this backbone cannot be cut into stages: take another, or sharing=hard")
+
+
+def last_parameters(stages: nn.ModuleDict) -> list[nn.Parameter]:
+    """The parameters of the last stage with some that train."""
+    for stage in reversed(list(stages.values())):
+        found = [parameter for parameter in stage.parameters() if parameter.requires_grad]
+        if found:
+            return found
+    return []

@@ -1,12 +1,11 @@
 """A backbone for each task, with learned linear mixtures between them."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from mtl_cli.backbones.base import Backbone, BackboneFactory, Features, Kind, Spec, StageSpec
+from mtl_cli.backbones.base import BackboneFactory, Features, Kind, Spec, StageSpec
 from mtl_cli.contracts import Group, slot
 from mtl_cli.sharing import side_by_side
 from mtl_cli.sharing.base import Sharing, needs_stages
@@ -56,7 +55,6 @@ class CrossStitchSharing(Sharing):
     def __init__(self, option: CrossStitch, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
         super().__init__()
         needs_stages(factory.spec, "sharing=cross_stitch mixes after every stage")
-        self._tasks = tuple(tasks)
         self._lr_factor = option.lr_factor
         self._spec = factory.spec
         self.networks = nn.ModuleDict({slot(task): factory() for task in tasks})
@@ -66,13 +64,7 @@ class CrossStitchSharing(Sharing):
 
     def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
         """Runs all networks, as each is mixed from all; after the last stage only those of `tasks` go on."""
-        last = self._spec.stages[-1].name
-        stages = side_by_side.run(self.networks, self.stitches, inputs, [self._tasks.index(task) for task in tasks])
-        necks = [cast(Backbone, self.networks[slot(task)]).neck for task in tasks]
-        return {
-            task: Features(neck(own[last]), own, None, {})
-            for task, neck, own in zip(tasks, necks, stages.values(), strict=True)
-        }
+        return side_by_side.run(self.networks, self.stitches, inputs, tasks)
 
     def spec(self, task: str) -> Spec:  # the same for every task
         """The backbone's own."""

@@ -1,16 +1,14 @@
 """One backbone that each task conditions by an embedding of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from mtl_cli.backbones.base import BackboneFactory, Features, Kind, Spec, StageSpec
-from mtl_cli.backbones.statistics import Statistics
+from mtl_cli.backbones.base import BackboneFactory, Features, Kind, StageSpec
 from mtl_cli.contracts import slot
-from mtl_cli.sharing.base import Sharing, needs_stages
-from mtl_cli.sharing.hard import last_parameters
-from mtl_cli.sharing.lending import chosen, run
+from mtl_cli.sharing.base import needs_stages
+from mtl_cli.sharing.lending import TrunkATask, chosen, run
 from mtl_cli.sharing.options import Film
 
 
@@ -36,7 +34,7 @@ class Modulation(nn.Module):
         return modulated
 
 
-class FilmSharing(Sharing):
+class FilmSharing(TrunkATask):
     """A backbone that runs once a task, its stages scaled and shifted as the task's embedding says.
 
         x_s <- (1 + gamma_s(z_t)) x_s + beta_s(z_t) after stage s
@@ -52,35 +50,21 @@ class FilmSharing(Sharing):
     """
 
     def __init__(self, option: Film, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
-        super().__init__()
         needs_stages(factory.spec, "sharing=film conditions stages")
-        self.backbone = factory()
-        self.statistics = nn.ModuleDict({slot(task): Statistics(self.backbone) for task in tasks})
+        super().__init__(factory, tasks)
         self.embeddings = nn.ParameterDict({slot(task): torch.randn(option.embedding) for task in tasks})
         self.modulations = nn.ModuleDict(
             {stage.name: Modulation(stage, option.embedding) for stage in chosen(option.at, factory.spec)}
         )
 
-    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
-        """One pass for each of those tasks."""
-        return {task: self._of(inputs, slot(task)) for task in tasks}
-
-    def spec(self, task: str) -> Spec:  # the same for every task
-        """The backbone's own."""
-        return self.backbone.spec
-
-    def last_stage(self) -> list[nn.Parameter]:
-        """The backbone's last stage with parameters that train."""
-        return last_parameters(self.backbone.stages)
-
-    def _of(self, inputs: Tensor, key: str) -> Features:
-        statistics, embedding = self.statistics[key], self.embeddings[key]
-        assert isinstance(statistics, Statistics)
+    def passed(self, inputs: Tensor, key: str) -> Features:
+        """One pass, modulated by the task's embedding."""
+        embedding = self.embeddings[key]
 
         def modulated(name: str, features: Tensor) -> Tensor:
             return self.modulations[name](features, embedding) if name in self.modulations else features
 
-        return run(self.backbone, statistics.by_name(), inputs, modulated)
+        return run(self.backbone, self.running(key), inputs, modulated)
 
 
 def _channels(kind: Kind) -> tuple[int, ...]:

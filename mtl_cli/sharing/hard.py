@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mtl_cli.backbones.base import BackboneFactory, Features, Spec
 from mtl_cli.contracts import slot
 from mtl_cli.options import ConfigError, nearest
-from mtl_cli.sharing.base import Sharing, needs_stages
+from mtl_cli.sharing.base import Sharing, last_parameters, needs_stages
 from mtl_cli.sharing.options import Hard
 
 
@@ -50,15 +50,6 @@ class HardSharing(Sharing):
     def last_stage(self) -> list[nn.Parameter]:
         """The trunk's last stage that has parameters."""
         return last_parameters(self.backbone.stages)
-
-
-def last_parameters(stages: nn.ModuleDict) -> list[nn.Parameter]:
-    """The parameters of the last stage with some that train."""
-    for stage in reversed(list(stages.values())):
-        found = [parameter for parameter in stage.parameters() if parameter.requires_grad]
-        if found:
-            return found
-    return []
 
 
 def _halves(split_at: str | None, spec: Spec) -> tuple[list[str], list[str]]:

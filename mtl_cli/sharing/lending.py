@@ -1,12 +1,47 @@
-"""A trunk that runs once a task, with tensors of the task's own in place of some of its."""
+"""A trunk that runs once a task, with what is the task's own in place of some of its tensors, or after its stages."""
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mtl_cli.backbones.base import Backbone, Features, Spec, StageSpec
+from mtl_cli.backbones.base import Backbone, BackboneFactory, Features, Spec, StageSpec
+from mtl_cli.backbones.statistics import Statistics
+from mtl_cli.contracts import slot
 from mtl_cli.options import ConfigError, nearest
+from mtl_cli.sharing.base import Sharing, last_parameters
+
+
+class TrunkATask(Sharing, ABC):
+    """A backbone of all tasks that runs once for each, with running statistics of batch norm of the task's own."""
+
+    def __init__(self, factory: BackboneFactory, tasks: Iterable[str]) -> None:
+        super().__init__()
+        self.backbone = factory()
+        self.statistics = nn.ModuleDict({slot(task): Statistics(self.backbone) for task in tasks})
+
+    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
+        """One pass for each of those tasks."""
+        return {task: self.passed(inputs, slot(task)) for task in tasks}
+
+    @abstractmethod
+    def passed(self, inputs: Tensor, key: str) -> Features:
+        """The pass of the task in that slot."""
+
+    def running(self, key: str) -> dict[str, Tensor]:
+        """The running statistics of the task in that slot, by their names in the backbone."""
+        statistics = self.statistics[key]
+        assert isinstance(statistics, Statistics)
+        return statistics.by_name()
+
+    def spec(self, task: str) -> Spec:  # the same for every task
+        """The backbone's own."""
+        return self.backbone.spec
+
+    def last_stage(self) -> list[nn.Parameter]:
+        """The backbone's last stage with parameters that train."""
+        return last_parameters(self.backbone.stages)
 
 
 def run(

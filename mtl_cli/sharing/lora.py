@@ -7,12 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mtl_cli.backbones.base import Backbone, BackboneFactory, Features, Spec
-from mtl_cli.backbones.statistics import Statistics
+from mtl_cli.backbones.base import Backbone, BackboneFactory, Features
 from mtl_cli.contracts import slot
-from mtl_cli.sharing.base import Sharing
-from mtl_cli.sharing.hard import last_parameters
-from mtl_cli.sharing.lending import chosen, run
+from mtl_cli.sharing.lending import TrunkATask, chosen, run
 from mtl_cli.sharing.options import Lora
 
 
@@ -33,7 +30,7 @@ class Update(nn.Module):
         return (self._scale * self.up @ self.down).view(self._shape)
 
 
-class LoraSharing(Sharing):
+class LoraSharing(TrunkATask):
     """A backbone that runs once a task, its linear maps and convolutions changed by the task's own low-rank matrices.
 
         W_t = W + alpha / r B_t A_t,  B_t zero at the start;  with shared_rank also + alpha / r_s B A for all tasks
@@ -51,9 +48,7 @@ class LoraSharing(Sharing):
     """
 
     def __init__(self, option: Lora, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
-        super().__init__()
-        self.backbone = factory()
-        self.statistics = nn.ModuleDict({slot(task): Statistics(self.backbone) for task in tasks})
+        super().__init__(factory, tasks)
         stages = [stage.name for stage in chosen(option.at, factory.spec)]
         weights = {name: weight.shape for name, weight in adaptable(self.backbone, stages)}
 
@@ -64,27 +59,15 @@ class LoraSharing(Sharing):
         self.common = updates(option.shared_rank) if option.shared_rank > 0 else nn.ModuleDict()
         self._weights = list(weights)
 
-    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
-        """One pass for each of those tasks."""
-        named = dict(self.backbone.named_parameters())
-        weights = {name: named[name] for name in self._weights}
-        for name in weights if self.common else ():
-            weights[name] = weights[name] + self.common[_flat(name)]()
-        return {task: self._of(inputs, slot(task), weights) for task in tasks}
-
-    def spec(self, task: str) -> Spec:  # the same for every task
-        """The backbone's own."""
-        return self.backbone.spec
-
-    def last_stage(self) -> list[nn.Parameter]:
-        """The backbone's last stage with parameters that train."""
-        return last_parameters(self.backbone.stages)
-
-    def _of(self, inputs: Tensor, key: str, weights: Mapping[str, Tensor]) -> Features:
-        statistics, updates = self.statistics[key], cast(nn.ModuleDict, self.updates[key])
-        assert isinstance(statistics, Statistics)
-        own = {name: weight + updates[_flat(name)]() for name, weight in weights.items()}
-        return run(self.backbone, {**own, **statistics.by_name()}, inputs)
+    def passed(self, inputs: Tensor, key: str) -> Features:
+        """One pass with the task's own weights."""
+        updates = cast(nn.ModuleDict, self.updates[key])
+        lent = self.running(key)
+        for name in self._weights:
+            weight = self.backbone.get_parameter(name)
+            common = self.common[_flat(name)]() if self.common else 0
+            lent[name] = weight + common + updates[_flat(name)]()
+        return run(self.backbone, lent, inputs)
 
 
 def adaptable(backbone: Backbone, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:

@@ -66,7 +66,6 @@ class NddrSharing(Sharing):
     def __init__(self, option: Nddr, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
         super().__init__()
         needs_stages(factory.spec, "sharing=nddr joins networks after every stage")
-        self._tasks = tuple(tasks)
         self._lr_factor = option.lr_factor
         self._spec = factory.spec
         self.networks = nn.ModuleDict({slot(task): factory() for task in tasks})
@@ -74,13 +73,7 @@ class NddrSharing(Sharing):
 
     def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
         """Runs all networks, as each reads all; after the last stage only those of `tasks` go on."""
-        last = self._spec.stages[-1].name
-        stages = side_by_side.run(self.networks, self.reductions, inputs, [self._tasks.index(task) for task in tasks])
-        necks = [cast(Backbone, self.networks[slot(task)]).neck for task in tasks]
-        return {
-            task: Features(neck(own[last]), own, None, {})
-            for task, neck, own in zip(tasks, necks, stages.values(), strict=True)
-        }
+        return side_by_side.run(self.networks, self.reductions, inputs, tasks)
 
     def spec(self, task: str) -> Spec:  # the same for every task
         """The backbone's own."""

@@ -5,24 +5,22 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from mtl_cli.backbones.base import Backbone
+from mtl_cli.backbones.base import Backbone, Features
+from mtl_cli.contracts import slot
 
 
-def run(
-    networks: nn.ModuleDict, mixers: nn.ModuleDict, inputs: Tensor, wanted: Sequence[int]
-) -> dict[int, dict[str, Tensor]]:
-    """Of each wanted network, what every stage gives after its mixture: all run, as each is mixed from all.
-
-    After the last stage only the wanted ones go on.
+def run(networks: nn.ModuleDict, mixers: nn.ModuleDict, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
+    """Each task's features of its own network: all run, as each is mixed from all; after the last stage only theirs.
 
     Args:
-        networks: of one shape, in the order of the tasks.
+        networks: of one shape, by the tasks' slots.
         mixers: one for each stage, in order; given all networks' features and the numbers of those to make.
         inputs: (B, ...).
-        wanted: numbers of networks.
+        tasks: whose features are asked for.
     """
     ordered = cast(list[Backbone], list(networks.values()))
-    outputs: dict[int, dict[str, Tensor]] = {i: {} for i in range(len(ordered))}
+    wanted = [list(networks).index(slot(task)) for task in tasks]
+    outputs: list[dict[str, Tensor]] = [{} for _ in ordered]
     tensors = [inputs] * len(ordered)
     *_, last = mixers
     for name, mixer in mixers.items():
@@ -31,4 +29,7 @@ def run(
         tensors = mixer(tensors, going_on)
         for i, tensor in zip(going_on, tensors, strict=True):
             outputs[i][name] = tensor
-    return {i: outputs[i] for i in wanted}
+    return {
+        task: Features(ordered[i].neck(tensor), outputs[i], None, {})
+        for task, i, tensor in zip(tasks, wanted, tensors, strict=True)
+    }

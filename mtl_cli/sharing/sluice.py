@@ -104,8 +104,10 @@ class SluiceSharing(Sharing):
 
     def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
         """Runs all networks, as each is mixed from all; after the last stage only those of `tasks` go on."""
-        found = side_by_side.run(self.networks, self.mixtures, inputs, [self._tasks.index(task) for task in tasks])
-        return {task: self._read(slot(task), own) for task, own in zip(tasks, found.values(), strict=True)}
+        found = side_by_side.run(self.networks, self.mixtures, inputs, tasks)
+        return {
+            task: own._replace(vector=self.skips[slot(task)](own.stages, own.vector)) for task, own in found.items()
+        }
 
     def spec(self, task: str) -> Spec:  # the same for every task
         """The backbone's own."""
@@ -130,10 +132,6 @@ class SluiceSharing(Sharing):
             is not None
         ]
         return self._option.orthogonality * torch.stack(terms).sum() if terms and self._option.orthogonality else None
-
-    def _read(self, key: str, own: dict[str, Tensor]) -> Features:
-        vector = cast(Backbone, self.networks[key]).neck(own[self._spec.stages[-1].name])
-        return Features(self.skips[key](own, vector), own, None, {})
 
 
 def overlap(weight: Tensor, subspaces: int) -> Tensor:

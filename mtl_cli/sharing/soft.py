@@ -1,20 +1,20 @@
 """A network for each task, held close to the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from mtl_cli.backbones.base import Backbone, BackboneFactory, Features, Spec
+from mtl_cli.backbones.base import Backbone, BackboneFactory, Features
 from mtl_cli.contracts import slot
 from mtl_cli.options import ConfigError, nearest
-from mtl_cli.sharing.base import Sharing
 from mtl_cli.sharing.distances import DISTANCES
+from mtl_cli.sharing.network_a_task import NetworkATask
 from mtl_cli.sharing.options import Soft
 
 
-class SoftSharing(Sharing):
+class SoftSharing(NetworkATask):
     """No parameter is shared; those of the active tasks' networks that correspond are drawn to each other.
 
         penalty = sum over stages s, parameters w of it:  lambda_s d(w_1 .. w_T)
@@ -31,30 +31,14 @@ class SoftSharing(Sharing):
             multi-task learning, ICLR workshop 2017, section 2. l1 and group are theirs with another norm.
     """
 
-    shares = False
-
     def __init__(self, option: Soft, factory: BackboneFactory, tasks: Mapping[str, int]) -> None:
-        super().__init__()
+        super().__init__(factory, tasks)
         names = [stage.name for stage in factory.spec.stages]
         for stage in option.stages:
             if stage not in names:
                 raise ConfigError(f"sharing.stages.{stage} is no stage of the backbone: {nearest(stage, names)}")
         self._distance = DISTANCES[option.distance]
         self._strengths = {name: option.stages.get(name, option.strength) for name in names}
-        self._spec = factory.spec
-        self.networks = nn.ModuleDict({slot(task): factory() for task in tasks})
-
-    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
-        """Runs the networks of those tasks."""
-        return {task: self.networks[slot(task)](inputs)._replace(trunk=None) for task in tasks}
-
-    def spec(self, task: str) -> Spec:  # the same for every task
-        """The backbone's own."""
-        return self._spec
-
-    def last_stage(self) -> list[nn.Parameter]:
-        """None: nothing is shared."""
-        return []
 
     def penalty(self, features: Mapping[str, Features], heads: Mapping[str, nn.Module]) -> Tensor | None:
         """The distance of the active tasks' networks; none where there is one, or every lambda is zero."""

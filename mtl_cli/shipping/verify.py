@@ -10,8 +10,7 @@ from torch import Tensor
 from mtl_cli.data.augment import prepare
 from mtl_cli.data.base import Frame, Preparation
 from mtl_cli.data.table.encoding import encode
-from mtl_cli.evaluation import evaluating
-from mtl_cli.model import MultiTaskModel
+from mtl_cli.model import MultiTaskModel, in_mode
 from mtl_cli.options import JobError
 from mtl_cli.shipping.base import Answers
 from mtl_cli.shipping.shipped import Shipped
@@ -34,7 +33,7 @@ class Live(NamedTuple):
     def answers(self, raw: Tensor | Frame, tasks: Sequence[str]) -> dict[str, Tensor]:
         """The named outputs of those tasks for raw inputs. Shapes: (B, ...) -> {name: (B, ...)}"""
         found: dict[str, Tensor] = {}
-        with evaluating(self.model), torch.no_grad():
+        with in_mode(self.model, training=False), torch.no_grad():
             for name in tasks:
                 part = self.model.part_of[name]
                 output = self.model(_prepared(raw, self.preparations[part]), [name], part)[name]

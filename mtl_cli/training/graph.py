@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mtl_cli.model import MultiTaskModel
+from mtl_cli.model import MultiTaskModel, in_mode
 
 
 class Usage(NamedTuple):
@@ -61,7 +61,7 @@ def _trace(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> tuple[dict[
     names = {id(p): name for name, p in model.named_parameters()}
     of: dict[str, frozenset[str]] = {}
     behind: set[str] | None = set()
-    with traceless(model), _training(model), torch.enable_grad():
+    with traceless(model), in_mode(model, training=True), torch.enable_grad():
         for part, inputs in examples.items():
             tasks = [task for task, its_part in model.part_of.items() if its_part == part]
             outputs, features = model.run(inputs, tasks, part)
@@ -87,15 +87,3 @@ def traceless(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])
-
-
-@contextmanager
-def _training(model: nn.Module) -> Iterator[None]:
-    """Within it all of the model that trains is in training mode: some share otherwise when evaluated."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.train()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

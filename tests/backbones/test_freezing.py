@@ -6,8 +6,7 @@ from torch import Tensor
 
 from mtl_cli.backbones.base import Backbone, BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
-from mtl_cli.evaluation import evaluating
-from mtl_cli.model import MultiTaskModel
+from mtl_cli.model import MultiTaskModel, in_mode
 from mtl_cli.options import ConfigError
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.tasks.options import HEADS
@@ -57,7 +56,7 @@ def test_every_strategys_networks_are_frozen_also_after_an_evaluation(name: str)
     heads = {task: build(HEADS, "linear", sharing.spec(task), 2, "head") for task in TASKS}
     model = MultiTaskModel(sharing, heads, dict.fromkeys(TASKS, "p"), True)
     model.train()
-    with evaluating(model):
+    with in_mode(model, training=False):
         assert not any(module.training for module in model.modules())
     frozen = {n for n, _ in model.named_parameters() if ".stages.stage1." in n or ".stages.stage2." in n}
     assert frozen

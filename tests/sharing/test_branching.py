@@ -20,7 +20,8 @@ from mtl_cli.contracts import Needs, slot
 from mtl_cli.data.base import InputSpec
 from mtl_cli.look import Look
 from mtl_cli.options import ConfigError
-from mtl_cli.sharing.ltb import LtbSharing, in_words
+from mtl_cli.sharing.found_tree import in_words
+from mtl_cli.sharing.ltb import LtbSharing
 from mtl_cli.sharing.options import SHARINGS
 from mtl_cli.training.engine import Engine, Settings
 from mtl_cli.training.methods import Methods
