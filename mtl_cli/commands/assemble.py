@@ -92,6 +92,7 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     )
     engine = Engine(model, data.tasks, methods, optimizer, used, settings)
     _balances(config, used, methods)
+    notes += _idle(methods, used)
     return Built(data, model, used, engine, average, loaders, device, notes)
 
 
@@ -201,6 +202,15 @@ def _frozen(config: Config, model: MultiTaskModel) -> list[str]:
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     every = sum(p.numel() for p in model.parameters())
     return [f"backbone.freeze={config.backbone.freeze}: {frozen:,} of {every:,} parameters do not train"]
+
+
+def _idle(methods: Methods, used: Usage) -> list[str]:
+    """The regularizers that hold no parameter at all."""
+    return [
+        f"regularizer.{name}.parameters=shared holds nothing, as nothing is shared: take task or all"
+        for name, regularizer in methods.regularizers.items()
+        if regularizer.option.parameters == "shared" and not used.shared
+    ]
 
 
 def _start_from(config: Config, model: MultiTaskModel) -> list[str]:

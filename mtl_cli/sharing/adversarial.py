@@ -85,7 +85,7 @@ class AdversarialSharing(Sharing):
 
     def _told_apart(self, guess: nn.Linear, features: Mapping[str, Features]) -> Tensor:
         """The cross entropy of the guess over all rows."""
-        rows = [found.aux["shared"] for found in features.values()]
+        rows = [found.aux["shared"].to(guess.weight.dtype) for found in features.values()]
         tasks = [
             made.new_full((made.shape[0],), self._tasks.index(task), dtype=torch.long)
             for task, made in zip(features, rows, strict=True)
@@ -95,6 +95,7 @@ class AdversarialSharing(Sharing):
 
 def overlap(shared: Tensor, private: Tensor) -> Tensor:
     """|S^T P|_F^2 / B^2 of rows of length 1. Shapes: (B, D), (B, D) -> ()"""
-    product = functional.normalize(shared, dim=1).T @ functional.normalize(private, dim=1)
+    full = torch.promote_types(shared.dtype, torch.float32)
+    product = functional.normalize(shared.to(full), dim=1).T @ functional.normalize(private.to(full), dim=1)
     total: Tensor = product.square().sum() / shared.shape[0] ** 2
     return total

@@ -6,6 +6,9 @@ from msgspec import Meta
 
 from mtl_cli.options import Count, NonNegative, Option, Positive, Share, Table
 
+Places = Annotated[list[str], Meta(min_length=1)]
+"""Names of stages."""
+
 
 class Hard(Option, tag="hard"):
     """One backbone for all tasks, a head for each (Caruana 1997)."""
@@ -38,23 +41,25 @@ class Lora(Option, tag="lora"):
     """A backbone that runs once a task, its weights changed by the task's own matrices of low rank (Hu 2022)."""
 
     rank: Annotated[Count, Meta(description="of each task's change of a weight")]
-    alpha: Annotated[Positive, Meta(description="the change is multiplied by alpha / rank")]
+    alpha: Annotated[
+        Positive, Meta(description="the change is multiplied by alpha / rank, of a smaller weight / its own")
+    ]
     shared_rank: Annotated[int, Meta(ge=0, description="of a change that all tasks have; 0: none")]
-    at: Annotated[list[str] | None, Meta(description="stages whose weights are changed; null: all")]
+    at: Annotated[Places | None, Meta(description="stages whose weights are changed; null: all")]
 
 
 class Adapters(Option, tag="adapters"):
     """A backbone that runs once a task, with a residual bottleneck of the task's own after stages (Houlsby 2019)."""
 
     width: Annotated[Count, Meta(description="of the bottleneck")]
-    at: Annotated[list[str] | None, Meta(description="stages after which there is one; null: all")]
+    at: Annotated[Places | None, Meta(description="stages after which there is one; null: all")]
 
 
 class Film(Option, tag="film"):
     """A backbone that runs once a task, scaled and shifted as the task's embedding says (Perez 2018)."""
 
     embedding: Annotated[Count, Meta(description="numbers in a task's embedding")]
-    at: Annotated[list[str] | None, Meta(description="stages after which it conditions; null: all")]
+    at: Annotated[Places | None, Meta(description="stages after which it conditions; null: all")]
 
 
 class CrossStitch(Option, tag="cross_stitch"):

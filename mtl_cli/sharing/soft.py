@@ -1,6 +1,6 @@
 """A network for each task, held close to the others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -15,7 +15,7 @@ from mtl_cli.sharing.options import Soft
 
 
 class SoftSharing(NetworkATask):
-    """No parameter is shared; those of the active tasks' networks that correspond are drawn to each other.
+    """No parameter is shared; those that correspond are drawn to each other, of the active tasks' networks to all.
 
         penalty = sum over stages s, parameters w of it:  lambda_s d(w_1 .. w_T)
 
@@ -24,8 +24,10 @@ class SoftSharing(NetworkATask):
 
     Shapes: inputs (B, ...) -> Features of (B, ...)
     Raises: ConfigError: a lambda for a stage that the backbone does not have.
-    Note:   parameters only, no running statistics. The neck's belong to the last stage. Duong et al. tie some of the
-            layers of two parsers, Yang and Hospedales flatten a tensor with the tasks last, as here.
+    Note:   an inactive task's network draws and is not drawn: a step's tasks may be fewer than all, down to one where
+            parts take turns. Over P micro-batches each counts 1/P, so a task that only one of them has is drawn P times
+            more weakly. Parameters only, no running statistics. The neck's belong to the last stage. Duong et al. tie
+            some of the layers of two parsers, Yang and Hospedales flatten a tensor with the tasks last, as here.
     Source: l2: Duong, Cohn, Bird, Cook, Low resource dependency parsing: cross-lingual parameter sharing in a neural
             network parser, ACL 2015, section 4, equation 1. trace_norm: Yang, Hospedales, Trace norm regularised deep
             multi-task learning, ICLR workshop 2017, section 2. l1 and group are theirs with another norm.
@@ -41,20 +43,27 @@ class SoftSharing(NetworkATask):
         self._strengths = {name: option.stages.get(name, option.strength) for name in names}
 
     def penalty(self, features: Mapping[str, Features], heads: Mapping[str, nn.Module]) -> Tensor | None:
-        """The distance of the active tasks' networks; none where there is one, or every lambda is zero."""
-        networks = [cast(Backbone, self.networks[slot(task)]) for task in features]
-        if len(networks) < 2:
+        """The distance of all networks, which draws those of these tasks; none where every lambda is zero."""
+        if len(self.networks) < 2:
             return None
+        drawn = {slot(task) for task in features}
         terms = [
-            strength * self._distance(torch.stack(corresponding).flatten(2 if corresponding[0].dim() > 1 else 1))
+            strength * self._distance(_rows(corresponding))
             for stage, strength in self._strengths.items()
             if strength > 0
-            for corresponding in zip(*(_parameters(network, stage) for network in networks), strict=True)
+            for corresponding in zip(*(self._trained(key, stage, key in drawn) for key in self.networks), strict=True)
         ]
         return torch.stack(terms).sum() if terms else None
 
+    def _trained(self, key: str, stage: str, drawn: bool) -> list[Tensor]:
+        """Those of a stage that train; the neck's too, where it is the last. Constants, of a network not drawn."""
+        network = cast(Backbone, self.networks[key])
+        modules = [network.stages[stage], *([network.neck] if stage == network.spec.stages[-1].name else [])]
+        found = [p for module in modules for p in module.parameters() if p.requires_grad]
+        return [p if drawn else p.detach() for p in found]
 
-def _parameters(network: Backbone, stage: str) -> list[nn.Parameter]:
-    """Those of a stage that train; the neck's too, where it is the last."""
-    modules = [network.stages[stage], *([network.neck] if stage == network.spec.stages[-1].name else [])]
-    return [p for module in modules for p in module.parameters() if p.requires_grad]
+
+def _rows(corresponding: Sequence[Tensor]) -> Tensor:
+    """Of all tasks, outputs apart, as distances by unit want. Shapes: T of (N, ...) -> (T, N, n), or (T, n)"""
+    stacked = torch.stack(list(corresponding))
+    return stacked.flatten(2) if stacked.dim() > 2 else stacked.view(len(stacked), -1)

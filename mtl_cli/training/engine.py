@@ -85,7 +85,9 @@ class Engine:
         self._settings = settings
         self._kit = self._equip()
         self._plain = Plain(self._kit, self.balanced)
-        last_stage = _names(self._kit.parameters, model.sharing.last_stage())
+        last_stage = _names(self._kit.parameters, model.sharing.last_stage()) & frozenset(usage.shared)
+        # where a frozen backbone leaves none of it, what is shared lies outside of the stages, and is as cheap
+        last_stage = last_stage or frozenset(usage.shared)
         self._by_task = Balanced(self._kit, last_stage, self.balanced)
         self._check()
 
@@ -137,9 +139,10 @@ class Engine:
         begun = time.perf_counter()
         faults = self._by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
         self.spent = time.perf_counter() - begun
-        if faults is None:
+        if faults is None and self._kit.penalties.regularize(look, self._kit.reached(look.tasks)):
             self.scale.went_well()
             return None
+        faults = faults or Faults()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, tensor in self._moved():
@@ -159,7 +162,6 @@ class Engine:
 
     def _move(self, look: Look) -> None:
         reached = self._kit.reached(look.tasks)
-        self._kit.penalties.regularize(look, reached)
         if len(look.tasks) < len(self._tasks):
             self._leave_alone(reached)
         if self._settings.clip_norm is not None:

@@ -9,6 +9,7 @@ from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.regularizers.base import Held, Regularizer
 from mtl_cli.sharing.base import Sharing
+from mtl_cli.training.faults import finite
 from mtl_cli.training.gradients import accumulate
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.passes import Forward
@@ -55,8 +56,12 @@ class Penalties:
             found = torch.autograd.grad(scaled, parameters, retain_graph=True, allow_unused=True)
             accumulate(into, list(self._parameters), [None if g is None else self._scale.down(g) for g in found])
 
-    def regularize(self, look: Look, reached: frozenset[str]) -> None:
-        """Adds the regularizers' gradients to those of the parameters that the step's active tasks reach."""
+    def regularize(self, look: Look, reached: frozenset[str]) -> bool:
+        """Adds the regularizers' gradients to those of the parameters that the step's active tasks reach.
+
+        Returns whether all that was added is finite.
+        """
+        added: list[Tensor] = []
         own = {task: self._usage.own[task] for task in look.tasks}
         shared = [name for name in self._usage.shared if name in reached]
         for name, regularizer in self._regularizers.items():
@@ -69,6 +74,8 @@ class Penalties:
                 for parameter, gradient in zip(parameters, found, strict=True):
                     if gradient is not None:
                         add_gradient(parameter, gradient)
+                        added.append(gradient)
+        return not added or finite(added)
 
     def after_step(self, step: int) -> None:
         """Lets regularizers renew what they learn, after the optimizer's step."""

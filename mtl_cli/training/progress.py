@@ -37,7 +37,7 @@ class Totals:
         self.leave_out(look.left_out)
         self.conflicts.add(look)
         for name, penalty in look.penalties.items():
-            pair = torch.stack([penalty, torch.ones_like(penalty)]).to(self._table.dtype)
+            pair = torch.stack([penalty, torch.ones_like(penalty)]).to(self._table)
             self._penalties[name] = self._penalties[name] + pair if name in self._penalties else pair
 
     def leave_out(self, tasks: Sequence[str]) -> None:

@@ -89,3 +89,15 @@ def test_tasks_on_one_data_set_are_refused_in_one_line(capsys: pytest.CaptureFix
         "sharing=adversarial needs a data set of its own for each task, and tasks.digit and tasks.parity share "
         "data.parts.images: take another sharing, such as hard"
     )
+
+
+def test_under_autocast_the_penalty_is_that_of_full_precision_but_for_rounding() -> None:
+    sharing = moved(strategy())
+    features = by_part(sharing, dict.fromkeys(TASKS, 4))
+    half = {
+        task: found._replace(aux={name: rows.to(torch.bfloat16) for name, rows in found.aux.items()})
+        for task, found in features.items()
+    }
+    full, rounded = sharing.penalty(features, {}), sharing.penalty(half, {})
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, full, rtol=0.02, atol=0.02)

@@ -1,5 +1,7 @@
 """Soft sharing: distances by hand, and what it is in its limits."""
 
+from itertools import combinations
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -42,23 +44,31 @@ def test_equal_networks_have_a_gradient_without_nan(distance: str, start: Tensor
     assert bool(torch.isfinite(gradient).all())
 
 
-def test_the_penalty_couples_active_tasks_by_each_stages_lambda() -> None:
+def test_the_penalty_draws_active_tasks_to_all_by_each_stages_lambda() -> None:
     sharing = moved(
         build(SHARINGS, "soft", factory("map"), dict.fromkeys(TASKS, 2), strength=0.5, stages={"stage2": 3})
     )
     features = sharing(images(), TASKS)
     some = [TASKS[0], TASKS[2]]
-    first, last = (sharing.networks[slot(task)] for task in some)
+    networks = [sharing.networks[slot(task)] for task in TASKS]
     expected = sum(
         strength * 0.5 * (p - q).square().sum()
         for stage, strength in (("stage1", 0.5), ("stage2", 3.0))
-        for p, q in zip(first.stages[stage].parameters(), last.stages[stage].parameters(), strict=True)
+        for one, other in combinations(networks, 2)
+        for p, q in zip(one.stages[stage].parameters(), other.stages[stage].parameters(), strict=True)
     )
     penalty = sharing.penalty({task: features[task] for task in some}, {})
     torch.testing.assert_close(penalty, expected)
     penalty.backward()
     assert all(p.grad is None for p in sharing.networks[slot(TASKS[1])].parameters())
-    assert sharing.penalty({TASKS[0]: features[TASKS[0]]}, {}) is None
+    drawn, *rest = (network.stages["stage2"].get_submodule("0").weight for network in networks)
+    pull = 3.0 * (len(TASKS) * drawn - drawn - sum(rest))
+    torch.testing.assert_close(drawn.grad, pull.detach())
+
+
+def test_one_network_alone_is_drawn_to_nothing() -> None:
+    sharing = build(SHARINGS, "soft", factory("map"), {TASKS[0]: 2})
+    assert sharing.penalty(sharing(images(), TASKS[:1]), {}) is None
 
 
 def test_a_lambda_for_no_stage_is_one_line() -> None:

@@ -1,5 +1,7 @@
 """Steps: the losses, coefficients, rows and updates that methods are promised."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -236,6 +238,20 @@ def test_weights_from_a_cheaper_place_still_combine_the_whole_gradient(kind: typ
     assert isinstance(spy, Spy)
     torch.testing.assert_close(spy.seen_gramian, rows @ rows.T, rtol=1e-7, atol=1e-9)
     assert furthest(exact.parameters(), cheap.parameters()) < 1e-12
+
+
+def test_where_no_last_stage_trains_gradients_are_looked_at_over_all_that_is_shared() -> None:
+    data, tasks = make_data(), make_tasks(make_data())
+    model = make_model(tasks, "film")
+    for parameter in model.sharing.backbone.parameters():
+        parameter.requires_grad_(False)
+    exact = make(data, tasks=tasks, model=copy.deepcopy(model), sharing="film", aggregation=Spy())
+    cheap = make(data, tasks=tasks, model=model, sharing="film", aggregation=AtLastStage())
+    for toy in (exact, cheap):
+        toy.engine.step([data.batch(ALL)], 0, 1)
+    seen = [toy.engine.methods.aggregation.seen_gramian for toy in (exact, cheap)]
+    assert float(seen[0].diagonal().min()) > 0
+    torch.testing.assert_close(seen[1], seen[0], rtol=1e-9, atol=0)
 
 
 def _losses_from(toy: Toy, trunk: Tensor) -> list[Tensor]:

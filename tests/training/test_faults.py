@@ -6,6 +6,9 @@ from torch import Tensor
 
 from mtl_cli.contracts import slot
 from mtl_cli.look import Look
+from mtl_cli.regularizers.base import Regularizer
+from mtl_cli.regularizers.l2 import L2Regularizer
+from mtl_cli.regularizers.options import L2
 from mtl_cli.training.engine import Reason, Skipped
 from mtl_cli.training.faults import Faults, finite, found, largest
 from tests.training.toys import ROWS, Data, Toy, furthest, make, make_data, make_model, make_tasks
@@ -149,3 +152,14 @@ def test_a_large_number_is_finite_and_a_nan_among_others_is_not() -> None:
     sizes, losses = torch.tensor([1.0, torch.inf, torch.nan]), torch.tensor([1.0, 2.0, torch.nan])
     assert found(("a", "b", "c"), losses, sizes) == Faults(("c",), ("b",))
     assert found(("a",), losses[:1], sizes[:1]) is None
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "pcgrad"])
+def test_a_penalty_that_is_not_finite_never_reaches_weights(aggregation: str) -> None:
+    regularizers: dict[str, Regularizer] = {"l2": L2Regularizer(L2(weight=1e308, parameters="all"))}
+    toy = make(make_data(), aggregation=aggregation, regularizers=regularizers)
+    with torch.no_grad():
+        next(iter(toy.model.parameters())).fill_(100.0)
+    before = state(toy)
+    assert toy.engine.step([make_data().batch(ALL)], 0, 3) == Skipped(Reason.NOT_FINITE, Faults())
+    assert furthest(before, state(toy)) == 0
