@@ -112,6 +112,7 @@ def test_one_task_of_independent_networks_is_smaller_than_the_joint_file(
 @pytest.mark.slow
 def test_the_onnx_of_hard_sharing_is_verified(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     run = runs["hard"]
+    capsys.readouterr()
     assert main(["export", f"checkpoint={run}", "export.format=onnx", "export.tasks=[slant,digit]"]) == 0
     found = holds(run / "export" / "onnx-digit-slant")
     assert found["tolerance"] == 1e-4
