@@ -1,14 +1,17 @@
 """A model over a split: losses, metrics, and how much better than a constant."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mtl_cli.data.base import Batch, labelled
+from mtl_cli.data.loader import EvalLoader
 from mtl_cli.model import MultiTaskModel, in_mode
+from mtl_cli.processes import Processes
 from mtl_cli.tasks.base import Task
 
 
@@ -39,31 +42,43 @@ class Score(NamedTuple):
     answers: Answers | None = None
 
 
+class Batched(NamedTuple):
+    """One task's labelled outputs and targets of one batch on the CPU, its sum of losses and what that is divided by.
+
+    Shapes: outputs (n, width), targets (n,) or (n, C), sums (2,)
+    """
+
+    outputs: Tensor
+    targets: Tensor
+    sums: Tensor
+
+
 class Gathered:
-    """One task's outputs and targets on the CPU, and its sums."""
+    """One task's outputs and targets, batch by batch."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._outputs: list[Tensor] = []
-        self._targets: list[Tensor] = []
-        self._sums: list[Tensor] = []
+        self.batches: list[Batched] = []
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """One batch more. Shapes: (B, width), (B,) or (B, C)"""
         mask = labelled(target)
-        self._sums.append(torch.stack([self._task.loss_sum(output, target), self._task.count(target)]).cpu())
-        self._outputs.append(output[mask].cpu())
-        self._targets.append(target[mask].cpu())
+        sums = torch.stack([self._task.loss_sum(output, target), self._task.count(target)])
+        self.batches.append(Batched(output[mask].cpu(), target[mask].cpu(), sums.cpu()))
+
+    def interleave(self, dealt: Sequence[Sequence[Batched]]) -> None:
+        """Takes the batches that were dealt out, one after the other, in the order that they were dealt in."""
+        self.batches = [batch for turn in zip_longest(*dealt) for batch in turn if batch is not None]
 
     def score(self) -> Score:
         """What came together."""
         names = self._task.option.metrics
-        targets = torch.cat(self._targets) if self._targets else torch.zeros(0)
+        targets = torch.cat([batch.targets for batch in self.batches]) if self.batches else torch.zeros(0)
         if len(targets) == 0:
             none: dict[str, float | None] = dict.fromkeys(names)
             return Score(None, none, none, None, 0)
-        total, count = torch.stack(self._sums).double().sum(0).tolist()
-        outputs = torch.cat(self._outputs)
+        total, count = torch.stack([batch.sums for batch in self.batches]).double().sum(0).tolist()
+        outputs = torch.cat([batch.outputs for batch in self.batches])
         predictions = self._task.prediction(outputs)
         metrics = {name: self._measure(name, predictions, targets) for name in names}
         constants = {name: self._measure(name, self._constant(name, len(targets)), targets) for name in names}
@@ -87,6 +102,25 @@ class Gathered:
 
 def evaluate(model: MultiTaskModel, tasks: Mapping[str, Task], batches: Iterable[Batch]) -> dict[str, Score]:
     """Every task's score over `batches`, in float32 and in evaluation mode; the modules' modes are put back."""
+    return {name: found.score() for name, found in _gathered(model, tasks, batches).items()}
+
+
+def evaluate_together(
+    model: MultiTaskModel, tasks: Mapping[str, Task], loader: EvalLoader, processes: Processes
+) -> dict[str, Score]:
+    """The same, bit for bit, with the loader's batches dealt out to all processes; only the lead's has answers."""
+    own = _gathered(model, tasks, loader.dealt(processes.rank, processes.size))
+    dealt = processes.gathered({name: found.batches for name, found in own.items()})
+    scores: dict[str, Score] = {}
+    if processes.lead:
+        for name, found in own.items():
+            found.interleave([its[name] for its in dealt])
+        scores = {name: found.score() for name, found in own.items()}
+    told = processes.told(lambda: {name: score._replace(answers=None) for name, score in scores.items()})
+    return scores or told
+
+
+def _gathered(model: MultiTaskModel, tasks: Mapping[str, Task], batches: Iterable[Batch]) -> dict[str, Gathered]:
     gathered = {name: Gathered(task) for name, task in tasks.items()}
     with in_mode(model, training=False), torch.no_grad():
         for batch in batches:
@@ -94,7 +128,7 @@ def evaluate(model: MultiTaskModel, tasks: Mapping[str, Task], batches: Iterable
                 outputs = model(part.inputs, list(part.targets), part.name)
                 for name, output in outputs.items():
                     gathered[name].add(output, part.targets[name])
-    return {name: found.score() for name, found in gathered.items()}
+    return gathered
 
 
 def selection(select: str, scores: Mapping[str, Score], tasks: Mapping[str, Task]) -> float | None:

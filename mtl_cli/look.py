@@ -186,7 +186,7 @@ class Look:
     def trunk(self) -> tuple[Tensor, Tensor]:
         """The trunk's values, and each task's gradient at them scaled by c, each sample's features in a row.
 
-        Shapes: (B, D), (T, B, D), of this process's samples
+        Shapes: (B, D), (T, B, D), of all processes' samples
         """
         assert self._values_BD is not None
         (rows_TN,) = self._jacobians["trunk"]

@@ -55,6 +55,14 @@ class JobError(Exception):
     """A job that failed for another reason; its text is the one line that the user reads."""
 
 
+class SaidError(Exception):
+    """A job that failed, of which all is said: only the exit code is left to give."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 class Interrupted(BaseException):  # as KeyboardInterrupt: no job's `except Exception` may catch it
     """A job that was told to stop, and has said so: 130 after Ctrl-C, 143 after SIGTERM."""
 

@@ -21,7 +21,7 @@ from mtl_cli.options import ConfigError, shown, text
 
 MAY_DIFFER = (
     "trainer.epochs", "trainer.max_steps", "trainer.patience", "trainer.save_every", "trainer.log_every",
-    "trainer.eval_batch_size", "trainer.memory_format", "trainer.compile", "trainer.deterministic",
+    "trainer.processes", "trainer.eval_batch_size", "trainer.memory_format", "trainer.compile", "trainer.deterministic",
     "scheduler.total_epochs",
     "data.memory", "data.workers",
     "device", "data_dir", "cache_dir", "runs_dir", "resume", "run_dir", "plugins", "plots", "tensorboard",

@@ -57,7 +57,7 @@ class Features(NamedTuple):
     vector: (B, width).
     stages: each stage's output by name.
     trunk: the one tensor that every task's output passes through, if there is one.
-    aux: what only penalties read.
+    aux: what only penalties read, a row for each sample.
     """
 
     vector: Tensor

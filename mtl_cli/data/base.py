@@ -15,6 +15,7 @@ from msgspec import Struct
 from torch import Tensor
 
 from mtl_cli.data.table.code import Encoding
+from mtl_cli.processes import Portion
 
 MISSING = -100
 Reads = Literal["classes", "numbers"]
@@ -222,15 +223,22 @@ class Preparation(Struct, frozen=True):
 
 
 class Part(NamedTuple):
-    """One forward pass: inputs (B, ...), targets (B,) or (B, C) by task, and how many labels each task has in them.
+    """One forward pass: inputs (B, ...), targets (B,) or (B, C) by task, and how many labels each task has.
 
-    `labelled` is counted on the host, so that no one waits for the device to know which tasks are active.
+    Of several processes each has its rows of a batch, down to none; `share` says which, None where it has all.
+    `labelled` is counted over all of them, on the host, so that no one waits to know which tasks are active.
     """
 
     name: str
     inputs: Tensor
     targets: dict[str, Tensor]
     labelled: dict[str, int]
+    share: Portion | None = None
+
+    @property
+    def portion(self) -> Portion:
+        """Where its rows lie among all."""
+        return self.share or Portion(0, len(self.inputs), len(self.inputs))
 
 
 class Batch(NamedTuple):

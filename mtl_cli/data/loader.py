@@ -3,7 +3,8 @@
 Order is a function of (seed, epoch, part, round), so an epoch begins at any batch without drawing those before it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,13 @@ from mtl_cli.data.options import SAMPLINGS, Uniform
 from mtl_cli.data.sampling import Plan, in_words
 from mtl_cli.draws import generator, seed_of
 from mtl_cli.options import Option
+from mtl_cli.processes import Portion, Processes
 
 Mask = npt.NDArray[np.bool_]
 Host = npt.NDArray[np.int64]
 """Rows, known on the host."""
 UNIFORM = Uniform()
+T = TypeVar("T", Tensor, Host)
 
 
 def resident(split: Split, device: torch.device) -> Split:
@@ -61,16 +64,19 @@ class Shelf:
     def raw(self, rows: Tensor | slice, decoded: Iterator[Tensor] | None) -> Tensor:
         """Inputs as they are: those at `rows`, or, of images in files, the next that were decoded."""
         inputs = self.data.inputs
-        if decoded is not None:
-            return next(decoded)
-        assert isinstance(inputs, Tensor)
-        return inputs[rows]
+        if isinstance(inputs, Tensor):
+            return inputs[rows]
+        if isinstance(rows, Tensor) and len(rows) == 0:
+            return torch.empty(0, *inputs.shape, dtype=torch.uint8, device=self._device)
+        assert decoded is not None
+        return next(decoded)
 
-    def part(self, inputs: Tensor, rows: Tensor | slice, host: Host | slice) -> Part:
-        """A batch's part: its prepared inputs, and the targets and label counts at `rows`, also known as `host`."""
+    def part(self, inputs: Tensor, rows: Tensor | slice, host: Host | slice, share: Portion | None) -> Part:
+        """A batch's part: its prepared inputs, the targets at `rows`, and how many labels there are at `host`."""
         targets = {task: target[rows] for task, target in self.data.targets.items()}
-        counts = {task: int(self._masks[task][host].sum()) if task in self._masks else len(inputs) for task in targets}
-        return Part(self.name, inputs, targets, counts)
+        total = len(inputs) if share is None else share.total
+        counts = {task: int(self._masks[task][host].sum()) if task in self._masks else total for task in targets}
+        return Part(self.name, inputs, targets, counts, share)
 
 
 def _shelves(split: Split, preparations: dict[str, Preparation], device: torch.device) -> list[Shelf]:
@@ -82,7 +88,7 @@ class TrainLoader:
 
     An epoch has as many steps as one pass over the largest part needs. A smaller part starts over, in a new order and
     with new draws each round. The last batch is partial; a lone last sample, which batch norm could not normalise, is
-    left out, unless it is all there is.
+    left out, unless it is all there is. Of several processes each has its rows of every batch.
 
     Args:
         split: train.
@@ -109,6 +115,7 @@ class TrainLoader:
         self._batch_size = batch_size
         self._seed = seed
         self._device = device
+        self._processes = Processes()
         for shelf in self._shelves:
             if len(shelf) == 0:
                 raise ValueError(f"every part of train should have a sample. Found none in {shelf.name}")
@@ -126,28 +133,46 @@ class TrainLoader:
 
     def opening(self) -> list[Part]:
         """The first samples of each part in the first epoch, as many as a batch is large."""
-        return [next(self._parts(shelf, 0, [(0, min(self._batch_size, len(shelf)))])) for shelf in self._shelves]
+        spans = {shelf.name: (0, min(self._batch_size, len(shelf))) for shelf in self._shelves}
+        return [next(self._parts(shelf, 0, [spans[shelf.name]], _whole)) for shelf in self._shelves]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from batch `start` on; the same ones whatever `start` is."""
-        parts = [self._parts(shelf, epoch, _Spans(self._plan, k, start)) for k, shelf in enumerate(self._shelves)]
+        share = self._processes.portion if self._processes.grouped else _whole
+        spans = [_Spans(self._plan, k, start) for k in range(len(self._shelves))]
+        parts = [self._parts(shelf, epoch, its, share) for shelf, its in zip(self._shelves, spans, strict=True)]
         for step in range(start, self.steps):
-            spans = zip(parts, self._plan.spans(step), strict=True)
-            yield Batch([next(its) for its, (first, last) in spans if first < last])
+            taken = zip(parts, self._plan.spans(step), strict=True)
+            yield Batch([next(its) for its, (first, last) in taken if first < last])
 
-    def _parts(self, shelf: Shelf, epoch: int, spans: Iterable[tuple[int, int]]) -> Iterator[Part]:
-        """One part's place in each batch: its samples at `spans` of its order in this epoch."""
+    def _parts(
+        self, shelf: Shelf, epoch: int, spans: Iterable[tuple[int, int]], share: Callable[[int], Portion | None]
+    ) -> Iterator[Part]:
+        """One part's place in each batch: its samples at `spans` of its order in this epoch, or its share of them."""
         seed = seed_of(self._seed, shelf.name)
-        decoded = shelf.ahead(host for _, _, host in self._places(shelf, epoch, spans))
+        hosts = (_of(host, share(len(host))) for _, _, host in self._places(shelf, epoch, spans))
+        decoded = shelf.ahead(host for host in hosts if len(host))
         for rows, draws, host in self._places(shelf, epoch, spans):
-            inputs = augmented(shelf.raw(rows, decoded), shelf.preparation, draws, seed, epoch)
-            yield shelf.part(inputs, rows, host)
+            portion = share(len(host))
+            own = _of(rows, portion)
+            inputs = augmented(shelf.raw(own, decoded), shelf.preparation, _of(draws, portion), seed, epoch)
+            yield shelf.part(inputs, own, host, portion)
 
     def _places(
         self, shelf: Shelf, epoch: int, spans: Iterable[tuple[int, int]]
     ) -> Iterator[tuple[Tensor, Tensor, Host]]:
         order = Rounds(self._seed, epoch, shelf.name, len(shelf), self._device)
         return (order.between(first, last) for first, last in spans)
+
+
+def _whole(_: int) -> Portion | None:
+    """The share of a process that has all rows."""
+    return None
+
+
+def _of(rows: T, portion: Portion | None) -> T:
+    """Those of one process."""
+    return rows if portion is None else rows[portion.start : portion.start + portion.rows]
 
 
 class _Spans:
@@ -223,15 +248,20 @@ class EvalLoader:
         return -(-max((len(shelf) for shelf in self._shelves), default=0) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        parts = [self._parts(shelf) for shelf in self._shelves]
-        for _ in range(self.steps):
+        return self.dealt(0, 1)
+
+    def dealt(self, rank: int, size: int) -> Iterator[Batch]:
+        """Every `size`-th batch from number `rank` on, whole: each process has its own, and all are as one has them."""
+        numbers = range(rank, self.steps, size)
+        parts = [self._parts(shelf, numbers) for shelf in self._shelves]
+        for _ in numbers:
             found = [next(its, None) for its in parts]
             yield Batch([part for part in found if part is not None])
 
-    def _parts(self, shelf: Shelf) -> Iterator[Part]:
-        starts = range(0, len(shelf), self._batch_size)
+    def _parts(self, shelf: Shelf, numbers: range) -> Iterator[Part]:
+        starts = [start for number in numbers if (start := number * self._batch_size) < len(shelf)]
         ends = [min(start + self._batch_size, len(shelf)) for start in starts]
         decoded = shelf.ahead(np.arange(start, end) for start, end in zip(starts, ends, strict=True))
         for start, end in zip(starts, ends, strict=True):
             rows = slice(start, end)
-            yield shelf.part(prepare(shelf.raw(rows, decoded), shelf.preparation), rows, rows)
+            yield shelf.part(prepare(shelf.raw(rows, decoded), shelf.preparation), rows, rows, None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, final
@@ -11,8 +12,28 @@ from mtl_cli.reporting.atomic import write_atomic
 State = Literal["running", "done", "interrupted", "failed"]
 
 
+class Status(ABC):
+    """Is told where a run stands."""
+
+    @abstractmethod
+    def write(
+        self, state: State, epoch: int, step: int, samples_per_s: float | None = None, error: str | None = None
+    ) -> None:
+        """It stands there now. Raises: OSError: it could not be written down; what was before stays."""
+
+
 @final
-class StatusFile:
+class NoStatus(Status):
+    """Tells nobody: another process does."""
+
+    def write(
+        self, state: State, epoch: int, step: int, samples_per_s: float | None = None, error: str | None = None
+    ) -> None:
+        """Does nothing."""
+
+
+@final
+class StatusFile(Status):
     """Keeps status.json; whoever reads it finds a whole one at any moment.
 
     Args:
@@ -27,7 +48,6 @@ class StatusFile:
     def write(
         self, state: State, epoch: int, step: int, samples_per_s: float | None = None, error: str | None = None
     ) -> None:
-        """Replaces the file. Raises: OSError: it could not be written; the former one stays."""
         facts = {
             "state": state,
             "epoch": epoch,

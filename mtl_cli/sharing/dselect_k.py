@@ -130,5 +130,7 @@ def selected(
     for task in tasks:
         weights, selectors = selections[slot(task)](read)
         weights_BE = weights[:, list(running)].expand(stem.vector.shape[0], -1)
-        found[task] = Features(mixed(made, weights_BE), stem.stages, None, {"selectors": selectors})
+        found[task] = Features(
+            mixed(made, weights_BE), stem.stages, None, {"selectors": selectors.expand(len(read), -1, -1)}
+        )
     return found

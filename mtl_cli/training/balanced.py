@@ -13,6 +13,7 @@ from mtl_cli.training.kit import Kit
 from mtl_cli.training.methods import Wants
 from mtl_cli.training.passes import Forward, split, stacked
 from mtl_cli.training.penalties import add_gradient
+from mtl_cli.training.spread import Gather
 
 ALL_SHARED = Wants(shared=True, trunk=False, pull_back=False, last_stage=False, pieces=1)
 
@@ -36,7 +37,7 @@ class Balanced:
         penalties: dict[str, Tensor] = {}
         gradients = self._gradients(batches, look, wants.shared or self.late(batches), wants, penalties)
         self._show(batches, look, wants, gradients)
-        faults = gradients.faults(look.losses_T)
+        faults = gradients.faults(look.losses_T, kit.processes.add)
         if faults is not None or not finite(penalties.values()):
             return faults or Faults()
         kit.methods.weighting.before_step(look)
@@ -61,7 +62,7 @@ class Balanced:
     def faults(self, batches: Sequence[Batch], look: Look) -> Faults:
         """Whose gradients are not finite; none where they are, one by one."""
         gradients = self._gradients(batches, look, exact=True, wants=ALL_SHARED, penalties=None)
-        return gradients.faults(look.losses_T) or Faults()
+        return gradients.faults(look.losses_T, self._kit.processes.add) or Faults()
 
     def _gradients(
         self, batches: Sequence[Batch], look: Look, exact: bool, wants: Wants, penalties: dict[str, Tensor] | None
@@ -109,10 +110,18 @@ class Balanced:
         if wants.last_stage:
             rows_TP = gradients.last_stage_rows()
             look.hold_at("last_stage", rows_TP if gradients.exact else add(rows_TP), lambda gramian_TT: gramian_TT)
-        if wants.trunk:
-            look.hold_at("trunk", gradients.trunk_rows(), add)
         if wants.pull_back:
-            look.hold_trunk(gradients.trunk_values(), gradients.pull_back(add))
+            self._show_trunk(look, gradients)
+        elif wants.trunk:
+            look.hold_at("trunk", gradients.trunk_rows(), add)
+
+    def _show_trunk(self, look: Look, gradients: Gradients) -> None:
+        """The trunk's values and gradients of all processes' samples, and the way back from there."""
+        gather, values_BD = Gather(self._kit.processes, gradients.portions()), gradients.trunk_values()
+        rows_TBD = gradients.trunk_rows().view(len(look.tasks), *values_BD.shape)
+        back = gradients.pull_back(self._kit.processes.add)
+        look.hold_at("trunk", gather.every(rows_TBD).flatten(1), lambda gramian_TT: gramian_TT)
+        look.hold_trunk(gather.every(values_BD), lambda gradient_BD: back(gather.own(gradient_BD)))
 
     def _shares(self, batches: Sequence[Batch], look: Look, count: int) -> Tensor | None:
         if count == 1:

@@ -17,6 +17,7 @@ from mtl_cli.draws import seed_of
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError
+from mtl_cli.processes import Processes
 from mtl_cli.tasks.base import Task
 from mtl_cli.training.balanced import Balanced
 from mtl_cli.training.faults import Faults
@@ -26,8 +27,8 @@ from mtl_cli.training.methods import Methods
 from mtl_cli.training.passes import Passes, split, stacked
 from mtl_cli.training.penalties import Penalties
 from mtl_cli.training.plain import Plain
-from mtl_cli.training.processes import Processes
 from mtl_cli.training.scale import LossScale
+from mtl_cli.training.spread import spread
 
 
 class Reason(Enum):
@@ -49,12 +50,14 @@ class Settings(NamedTuple):
     """seed: of the passes' random draws. clip_norm: largest norm of the whole gradient. half: autocast's type.
 
     on_nonfinite: what is left out where a loss or gradient is not finite: that task, or the step (stop: the caller's).
+    synchronised: whether batch norm is over the rows of all processes.
     """
 
     seed: int
     clip_norm: float | None
     half: torch.dtype | None
     on_nonfinite: Literal["stop", "skip_task", "skip_step"] = "stop"
+    synchronised: bool = True
 
 
 class Engine:
@@ -99,7 +102,7 @@ class Engine:
         """
         self.model.train()
         self.model.sharing.before_step(step, steps)
-        active, left_out = self._active(batches), Faults()
+        active, left_out = self._kit.passes.active(batches), Faults()
         while active:
             look = self._new_look(batches, active, step)
             faults = self._attempt(batches, look, heldout)
@@ -193,7 +196,7 @@ class Engine:
 
     def _look_aside(self, batch: Batch, step: int) -> Look | None:
         """Losses and rows of a batch that is not trained on, if it has a label; leaves no trace."""
-        active = self._active([batch])
+        active = self._kit.passes.active([batch])
         if not active:
             return None
         look = self._new_look([batch], active, step)
@@ -207,26 +210,19 @@ class Engine:
         look.at = self.methods.aggregation.needs.at
         return look
 
-    def _active(self, batches: Sequence[Batch]) -> list[str]:
-        """Tasks with a label in any of these batches, on any process."""
-        active = self._kit.passes.active(batches)
-        processes = self._kit.processes
-        if not processes.grouped:
-            return active
-        flags = next(self.model.parameters()).new_tensor([float(task in active) for task in self._tasks])
-        return [task for task, flag in zip(self._tasks, processes.add(flags).tolist(), strict=True) if flag > 0]
-
     def _equip(self) -> Kit:
         model, methods, processes = self.model, self.methods, Processes()
+        told = spread(model, processes, self._settings.synchronised)
         return Kit(
             dict(model.named_parameters()),
             list(model.buffers()),
             methods,
             self.usage,
-            Passes(model, self._tasks, self._settings.half),
-            Penalties(model, self.usage, methods.regularizers, self.scale, processes.size),
+            Passes(model, self._tasks, self._settings.half, told),
+            Penalties(model, self.usage, methods.regularizers, self.scale, processes),
             processes,
             self.scale,
+            apart=processes.grouped and not self._settings.synchronised,
         )
 
     def _check(self) -> None:

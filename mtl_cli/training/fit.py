@@ -1,7 +1,7 @@
 """The loop: epochs of steps, an evaluation and a checkpoint after each, and one last evaluation of the best."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -10,18 +10,18 @@ from torch.optim import Optimizer
 
 from mtl_cli.data.base import Batch
 from mtl_cli.data.loader import EvalLoader, TrainLoader
-from mtl_cli.evaluation import Score, evaluate, selection
+from mtl_cli.evaluation import Score, evaluate_together, selection
 from mtl_cli.look import Look
 from mtl_cli.options import Interrupted, JobError
-from mtl_cli.reporting.metric_log import MetricLog
+from mtl_cli.processes import Processes, Signals
 from mtl_cli.tasks.base import Task
 from mtl_cli.training.average import Average
-from mtl_cli.training.checkpoint import Contents, Store
 from mtl_cli.training.cost import Gauge
 from mtl_cli.training.engine import Engine, Reason, Skipped
 from mtl_cli.training.optimizer import set_rate
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.training.progress import Progress
+from mtl_cli.training.records import Records
 from mtl_cli.training.schedule import Schedule
 from mtl_cli.training.stop import Stop
 from mtl_cli.training.watch import Watch
@@ -49,12 +49,11 @@ class Run(NamedTuple):
     loaders: Loaders
     schedule: Schedule
     options: TrainerOptions
-    store: Store
-    log: MetricLog
+    records: Records
     watch: Watch
     gauge: Gauge
-    snapshot: Callable[[dict[str, Any]], Contents]
-    """Makes a checkpoint's contents of the loop's state."""
+    processes: Processes
+    signals: Signals
 
 
 def fit(run: Run, progress: Progress, stop: Stop) -> None:
@@ -69,19 +68,20 @@ def fit(run: Run, progress: Progress, stop: Stop) -> None:
             _train(run, progress, stop)
             _judge(run, progress)
             _heed(run, progress, stop)
+        run.signals.settle()
 
 
 def finish(run: Run, progress: Progress) -> dict[str, dict[str, Score]]:
     """Scores of the evaluated model as it is, on val and test, written down as final."""
     model = run.average.model
     scores = {
-        "val": evaluate(model, run.tasks, run.loaders.val),
-        "test": evaluate(model, run.tasks, run.loaders.test),
+        "val": evaluate_together(model, run.tasks, run.loaders.val, run.processes),
+        "test": evaluate_together(model, run.tasks, run.loaders.test, run.processes),
     }
     best = progress.best or {}
     event = {"event": "final", "epoch": best.get("epoch"), "step": best.get("step"), "score": best.get("score")}
     found = {split: values(score) for split, score in scores.items()}
-    run.log.write({**event, **found, "best_of": progress.best_of})
+    run.records.write({**event, **found, "best_of": progress.best_of})
     return scores
 
 
@@ -106,9 +106,8 @@ def save(run: Run, progress: Progress, best: bool) -> None:
         "averaged": run.average.steps,
         "trained": {} if run.average.model is run.engine.model else dict(run.engine.model.state_dict()),
         "progress": progress.state_dict(),
-        "metric_log": run.log.position(),
     }
-    run.store.save(progress.step, run.snapshot(state), best)
+    run.records.save(progress.step, state, best)
 
 
 def steps_per_epoch(train: TrainLoader, options: TrainerOptions) -> int:
@@ -137,7 +136,7 @@ def _train(run: Run, progress: Progress, stop: Stop) -> None:
         if isinstance(look, Look):
             run.average.move()
         _record(run, progress, look)
-        run.watch.step(progress, look, sum(len(part.inputs) for batch in batches for part in batch.parts))
+        run.watch.step(progress, look, sum(part.portion.total for batch in batches for part in batch.parts))
         if progress.step == options.max_steps or progress.batch == run.loaders.train.steps:
             return
         _heed(run, progress, stop)
@@ -158,7 +157,7 @@ def _record(run: Run, progress: Progress, look: Look | Skipped) -> None:
         _check_finite(run, progress, losses)
         coefficients = dict(zip(look.tasks, look.factors.tolist(), strict=True))
         event = {"event": "step", "epoch": progress.epoch + 1, "step": progress.step, "losses": losses}
-        run.log.write({**event, "coefficients": coefficients, "lr": _rate(run)})
+        run.records.write({**event, "coefficients": coefficients, "lr": _rate(run)})
 
 
 def _skip(run: Run, progress: Progress, skipped: Skipped) -> None:
@@ -181,7 +180,7 @@ def _judge(run: Run, progress: Progress) -> None:
     """Evaluates on val, decides whether this is the best epoch, and saves."""
     losses = progress.totals.losses()
     _check_finite(run, progress, losses)
-    scores = evaluate(run.average.model, run.tasks, run.loaders.val)
+    scores = evaluate_together(run.average.model, run.tasks, run.loaders.val, run.processes)
     score = selection(run.options.select, scores, run.tasks)
     number = progress.epoch + 1
     best = _better(progress, score)
@@ -210,7 +209,7 @@ def _judge(run: Run, progress: Progress) -> None:
         "score": score,
         "best": best,
     }
-    run.log.write(event)
+    run.records.write(event)
     if progress.batch == run.loaders.train.steps:
         run.engine.methods.weighting.after_epoch(losses)
         run.engine.methods.aggregation.after_epoch(losses)
@@ -222,12 +221,14 @@ def _judge(run: Run, progress: Progress) -> None:
 
 
 def _heed(run: Run, progress: Progress, stop: Stop) -> None:
-    """Saves and leaves where a signal asked for it."""
-    if stop.signal is None:
+    """Saves and leaves where a signal asked for it, in this process or in another."""
+    signal = run.signals.agreed(stop.signal or 0)
+    if signal == 0:
         return
     if progress.judged != progress.step:
         save(run, progress, best=False)
-    raise Interrupted(128 + stop.signal)
+    run.signals.settle()
+    raise Interrupted(128 + signal)
 
 
 def _heldout(run: Run, step: int) -> Batch | None:
@@ -264,7 +265,7 @@ def _check_weights(run: Run, progress: Progress) -> None:
 
 def _remedy(run: Run, *more: str) -> str:
     ways = " or ".join([f"lower optimizer.lr (now {_rate(run):.3g})", "set trainer.clip_norm=1", *more])
-    return f"{ways}; the last good checkpoint is {run.store.pointed('last')}"
+    return f"{ways}; the last good checkpoint is {run.records.last_good()}"
 
 
 def _check_finite(run: Run, progress: Progress, losses: Mapping[str, float]) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_cli.contracts import Column
+from mtl_cli.processes import Portion
 from mtl_cli.training.faults import Faults, found, largest
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.methods import Wants
@@ -69,15 +70,15 @@ class Gradients:
             for t in set(range(len(self._active))) - begun:
                 rows_TP[t].zero_()
 
-    def faults(self, losses_T: Tensor) -> Faults | None:
-        """Whose loss or gradients are not finite."""
+    def faults(self, losses_T: Tensor, add: Callable[[Tensor], Tensor]) -> Faults | None:
+        """Whose loss or gradients are not finite, on any process; `add` sums over them."""
         sizes = []
         for t, task in enumerate(self._active):
             own = [self.own[name] for name in self._usage.own[task] if name in self.own]
             elsewhere = [*self._trunks[t], *self._last_rows[t].values()]
             rows = [row[t] for row in self.rows if row.shape[1]]
             sizes.append(largest([*rows, *own, *elsewhere], self._like))
-        return found(self._active, losses_T, torch.stack(sizes))
+        return found(self._active, losses_T, add(0 * torch.stack(sizes)))  # not a number where one is not finite
 
     def own_of(self, task: str) -> dict[str, Tensor]:
         """The gradients of that task's own parameters."""
@@ -102,6 +103,10 @@ class Gradients:
     def trunk_values(self) -> Tensor:
         """The trunk's tensor, over all passes' samples. Shapes: (B, D)"""
         return torch.cat([trunk.detach().flatten(1) for trunk in self._every_trunk()]).to(self._like.dtype)
+
+    def portions(self) -> list[Portion]:
+        """Which rows of all processes' each pass had, in the order of the trunk's values."""
+        return [portion for forward in self._forwards for portion in forward.portions]
 
     def pull_back(self, add: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """A gradient (B, D) at the trunk's tensor to a direction (P,) by one more backward pass."""

@@ -6,16 +6,19 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mtl_cli.look import Look
+from mtl_cli.processes import Processes
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.methods import Methods
 from mtl_cli.training.passes import Passes
 from mtl_cli.training.penalties import Penalties
-from mtl_cli.training.processes import Processes
 from mtl_cli.training.scale import LossScale
 
 
 class Kit(NamedTuple):
-    """The parts of an engine."""
+    """The parts of an engine.
+
+    apart: whether each process moves running statistics by its own rows.
+    """
 
     parameters: dict[str, nn.Parameter]
     buffers: list[Tensor]
@@ -25,6 +28,7 @@ class Kit(NamedTuple):
     penalties: Penalties
     processes: Processes
     scale: LossScale
+    apart: bool
 
     def reached(self, active: Sequence[str]) -> frozenset[str]:
         """Names of the parameters that an active task reaches."""
@@ -35,8 +39,13 @@ class Kit(NamedTuple):
         return look.factors if self.methods.aggregation.scale_task_parameters else look.c_T
 
     def statistics(self) -> list[Tensor]:
-        """What a forward pass moves."""
-        return [buffer for buffer in self.buffers if buffer.is_floating_point()]
+        """What a forward pass moves; where each process moved its own, all have their mean from here on."""
+        held = [buffer for buffer in self.buffers if buffer.is_floating_point()]
+        if self.apart:
+            self.processes.add_all(held)
+            for buffer in held:
+                buffer.div_(self.processes.size)
+        return held
 
     def weighting_gradients(self) -> list[Tensor]:
         """Of the weighting's own parameters."""

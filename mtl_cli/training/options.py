@@ -92,7 +92,13 @@ class TrainerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     epochs: Annotated[Count, Meta(description="passes over the training data")]
     max_steps: Annotated[Count | None, Meta(description="stop after so many steps; null: no such limit")]
-    batch_size: Annotated[Count, Meta(description="samples of each part in one forward pass")]
+    processes: Annotated[
+        Count | None, Meta(description="that train together on this machine; null: one, or those of torchrun")
+    ]
+    sync_batchnorm: Annotated[
+        bool, Meta(description="batch norm over the rows of all processes, as one has them; else over each one's own")
+    ]
+    batch_size: Annotated[Count, Meta(description="samples of each part in one forward pass, of all processes")]
     eval_batch_size: Annotated[Count, Meta(description="samples of each part in one evaluation pass")]
     accumulate: Annotated[Count, Meta(description="forward passes for one step of the optimizer")]
     clip_norm: Annotated[Positive | None, Meta(description="largest norm of the whole gradient; null: no clipping")]

@@ -9,26 +9,31 @@ from torch import Tensor
 from mtl_cli.backbones.base import Features
 from mtl_cli.data.base import Batch, Part
 from mtl_cli.model import MultiTaskModel
+from mtl_cli.processes import Portion
 from mtl_cli.tasks.base import Task
+from mtl_cli.training.spread import Pass
 
 
 class Forward(NamedTuple):
     """One batch's share of each active task's mean loss, and the features of each part.
 
     losses: of the tasks that the batch has, by name; their sum over passes and processes is the mean loss.
+    portions: which rows each part has of all processes'.
     """
 
     losses: dict[str, Tensor]
     features: list[dict[str, Features]]
+    portions: list[Portion]
 
 
 class Passes:
     """Runs a model over batches of the tasks' data; with `half` under autocast, losses in full precision."""
 
-    def __init__(self, model: MultiTaskModel, tasks: Mapping[str, Task], half: torch.dtype | None) -> None:
+    def __init__(self, model: MultiTaskModel, tasks: Mapping[str, Task], half: torch.dtype | None, told: Pass) -> None:
         self._model = model
         self._tasks = tasks
         self._half = half
+        self._told = told
 
     def active(self, batches: Sequence[Batch]) -> list[str]:
         """Tasks with a label in any of these batches, from the host's counts. In the order of the task set."""
@@ -49,17 +54,20 @@ class Passes:
         """Each active task's loss over this batch, divided by its count in all of them."""
         losses: dict[str, Tensor] = {}
         features: list[dict[str, Features]] = []
+        portions: list[Portion] = []
         for part in batch.parts:
             tasks = _present(part, active)
             if not tasks:
                 continue
+            portions.append(part.portion)
+            self._told.portion = part.portion
             with torch.autocast(part.inputs.device.type, self._half, enabled=self._half is not None):
                 run = self._model.run(part.inputs, tasks, part.name)
             features.append(run.features)
             for task in tasks:
                 output = run.outputs[task].to(counts_T.dtype)
                 losses[task] = self._tasks[task].loss_sum(output, part.targets[task]) / counts_T[active.index(task)]
-        return Forward(losses, features)
+        return Forward(losses, features, portions)
 
     def each(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Iterator[Forward]:
         """The same part by part: whoever lets go of one before the next has no more than one part's graph at a time."""
@@ -78,14 +86,18 @@ def split(batch: Batch, pieces: int) -> list[Batch]:
     """A batch in so many independent ones, each with its share of every part's rows."""
     if pieces == 1:
         return [batch]
-    cut: list[list[Part]] = [[] for _ in range(pieces)]
-    for part in batch.parts:
-        inputs = part.inputs.tensor_split(pieces)
-        targets = {task: target.tensor_split(pieces) for task, target in part.targets.items()}
-        for k, parts in enumerate(cut):
-            own = {task: pieces_of[k] for task, pieces_of in targets.items()}
-            parts.append(part._replace(inputs=inputs[k], targets=own))
-    return [Batch(parts) for parts in cut]
+    return [Batch([_piece(part, k, pieces) for part in batch.parts]) for k in range(pieces)]
+
+
+def _piece(part: Part, k: int, pieces: int) -> Part:
+    """The k-th piece of all processes' rows, or what of it this one has; sizes as those of Tensor.tensor_split."""
+    whole = part.portion
+    size, more = divmod(whole.total, pieces)
+    first, last = (j * size + min(j, more) for j in (k, k + 1))
+    begin, end = (min(max(edge - whole.start, 0), whole.rows) for edge in (first, last))
+    share = Portion(min(max(whole.start - first, 0), last - first), end - begin, last - first)
+    targets = {task: target[begin:end] for task, target in part.targets.items()}
+    return part._replace(inputs=part.inputs[begin:end], targets=targets, share=part.share and share)
 
 
 def _present(part: Part, active: Sequence[str]) -> list[str]:

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from mtl_cli.backbones.base import Features
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
+from mtl_cli.processes import Portion, Processes
 from mtl_cli.regularizers.base import Held, Regularizer
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.training.faults import finite
@@ -14,6 +16,7 @@ from mtl_cli.training.gradients import accumulate
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.passes import Forward
 from mtl_cli.training.scale import LossScale
+from mtl_cli.training.spread import Gathered
 
 
 class Penalties:
@@ -25,7 +28,7 @@ class Penalties:
         usage: Usage,
         regularizers: Mapping[str, Regularizer],
         scale: LossScale,
-        processes: int,
+        processes: Processes,
     ) -> None:
         self._model = model
         self._usage = usage
@@ -39,15 +42,29 @@ class Penalties:
         """Whether the sharing has a penalty, which sees the features of all parts of a batch at once."""
 
     def of_sharing(self, forward: Forward, look: Look, passes: int) -> Tensor | None:
-        """This pass's share of the sharing's penalty, which is the mean over passes and processes. Shape: ()"""
-        merged = {task: found for features in forward.features for task, found in features.items()}
+        """This pass's share of the sharing's penalty, which is the mean over passes. Shape: ()
+
+        Each of several processes computes it of all their rows, and answers for its part of it.
+        """
+        merged = {
+            task: self._of_all(found, portion)
+            for features, portion in zip(forward.features, forward.portions, strict=True)
+            for task, found in features.items()
+        }
         penalty = self._model.sharing.penalty(merged, self._model.heads_by_task())
         if penalty is None:
             return None
-        share = penalty / (passes * self._processes)
+        penalty = penalty / passes
         before = look.penalties.get("sharing")
-        look.penalties["sharing"] = share.detach() if before is None else before + share.detach()
-        return share
+        look.penalties["sharing"] = penalty.detach() if before is None else before + penalty.detach()
+        return penalty / self._processes.size
+
+    def _of_all(self, features: Features, portion: Portion) -> Features:
+        """With what only penalties read of all processes' rows."""
+        if not (self._processes.grouped and self.of_features):
+            return features
+        gathered = {name: Gathered.apply(rows, portion, self._processes) for name, rows in features.aux.items()}
+        return features._replace(aux=gathered)
 
     def gradients(self, penalty: Tensor | None, into: dict[str, Tensor]) -> None:
         """Adds a penalty's gradients by parameter; keeps the graph."""

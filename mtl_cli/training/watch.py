@@ -7,7 +7,7 @@ from typing import Any
 from mtl_cli.look import Look
 from mtl_cli.reporting import records
 from mtl_cli.reporting.screen import Pace, Screen
-from mtl_cli.reporting.status import StatusFile
+from mtl_cli.reporting.status import Status
 from mtl_cli.training.engine import Skipped
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.training.progress import Progress
@@ -19,7 +19,7 @@ STATUS_EVERY = 10.0
 class Watch:
     """Shows a run on a screen; reads a loss off the device only as often as it is shown."""
 
-    def __init__(self, screen: Screen, status: StatusFile, primary: Mapping[str, str], options: TrainerOptions) -> None:
+    def __init__(self, screen: Screen, status: Status, primary: Mapping[str, str], options: TrainerOptions) -> None:
         self._screen = screen
         self._status = status
         self._primary = primary

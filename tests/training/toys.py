@@ -46,6 +46,11 @@ class Data(NamedTuple):
     inputs: Tensor
     targets: dict[str, Tensor]
 
+    def single(self) -> "Data":
+        """In float32."""
+        targets = {name: y.float() if y.is_floating_point() else y for name, y in self.targets.items()}
+        return Data(self.inputs.float(), targets)
+
     def batch(self, rows: Sequence[int] | slice) -> Batch:
         """Those rows as one part."""
         index = torch.arange(len(self.inputs))[rows]
@@ -145,6 +150,7 @@ def make(
     lr: float = 0.1,
     half: torch.dtype | None = None,
     on_nonfinite: Literal["stop", "skip_task", "skip_step"] = "stop",
+    examples: dict[str, Tensor] | None = None,
 ) -> Toy:
     """A toy with plain gradient descent."""
     tasks = tasks or make_tasks(data)
@@ -156,7 +162,7 @@ def make(
     assert isinstance(weighting, nn.Module)
     assert isinstance(aggregation, nn.Module)
     optimizer = torch.optim.SGD([*model.parameters(), *weighting.parameters()], lr=lr)
-    used = usage(model, {"p": data.inputs[:2]})
+    used = usage(model, examples or {"p": data.inputs[:2]})
     methods = Methods(weighting, aggregation, regularizers or {})
     engine = Engine(model, tasks, methods, optimizer, used, Settings(0, clip, half, on_nonfinite))
     return Toy(model, tasks, engine)

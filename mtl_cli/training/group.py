@@ -1,0 +1,54 @@
+"""Joining the processes that torchrun started: a group of torch.distributed for the length of a run."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import distributed
+from torch.distributed.rendezvous import rendezvous
+
+from mtl_cli.options import ConfigError, JobError, SaidError
+from mtl_cli.processes import Processes
+
+
+def started() -> int | None:
+    """How many processes torchrun started this one among; None: it did not."""
+    size = os.environ.get("WORLD_SIZE") if "RANK" in os.environ else None
+    return None if size is None else int(size)
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """Within it all that torchrun started are a group; whatever ends them, one of them tells it.
+
+    Tensors on CUDA devices travel by NCCL, others by Gloo.
+
+    Raises: SaidError: in place of an error that another process tells of.
+    """
+    if started() is None:
+        yield Processes()
+        return
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    store, rank, size = next(rendezvous("env://", rank, size))  # type: ignore[no-untyped-call]  # torch's is untyped
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    try:
+        yield Processes()
+    except ConfigError:
+        if rank == 0:  # a mistake in what was asked for is one in every process
+            raise
+        raise SaidError(2) from None
+    except JobError as error:
+        if _first(store):
+            raise
+        raise SaidError(1) from error
+    distributed.destroy_process_group()
+
+
+def _first(store: distributed.Store) -> bool:
+    """Whether no other process has told of an error; where nobody can say, this one had better tell."""
+    try:
+        return store.add("mtl/told", 1) == 1
+    except RuntimeError:  # the launcher that holds the store has ended
+        return True
