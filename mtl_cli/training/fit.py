@@ -21,6 +21,7 @@ from mtl_cli.training.cost import Gauge
 from mtl_cli.training.engine import Engine, Reason, Skipped
 from mtl_cli.training.optimizer import set_rate
 from mtl_cli.training.options import TrainerOptions
+from mtl_cli.training.probing import Probes
 from mtl_cli.training.progress import Progress
 from mtl_cli.training.schedule import Schedule
 from mtl_cli.training.stop import Stop
@@ -52,6 +53,7 @@ class Run(NamedTuple):
     store: Store
     log: MetricLog
     watch: Watch
+    probes: Probes
     gauge: Gauge
     snapshot: Callable[[dict[str, Any]], Contents]
     """Makes a checkpoint's contents of the loop's state."""
@@ -104,6 +106,7 @@ def save(run: Run, progress: Progress, best: bool) -> None:
         "regularizers": {name: dict(its.state_dict()) for name, its in methods.regularizers.items()},
         "scale": run.engine.scale.state_dict(),
         "averaged": run.average.steps,
+        "probes": run.probes.state_dict(),
         "trained": {} if run.average.model is run.engine.model else dict(run.engine.model.state_dict()),
         "progress": progress.state_dict(),
         "metric_log": run.log.position(),
@@ -131,7 +134,7 @@ def _train(run: Run, progress: Progress, stop: Stop) -> None:
         set_rate(run.optimizer, run.schedule.factor(progress.step - progress.overflows))
         heldout = _heldout(run, progress.step)
         take = partial(run.engine.step, batches, progress.step, per_epoch * options.epochs, heldout)
-        look = run.gauge.timed(batches, take)
+        look = (run.gauge if run.probes.settled else run.probes).timed(batches, take)
         progress.step += 1
         progress.batch += len(batches)
         if isinstance(look, Look):

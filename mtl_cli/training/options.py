@@ -106,8 +106,8 @@ class TrainerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ]
     memory_format: Annotated[
-        Literal["contiguous", "channels_last"],
-        Meta(description="how maps lie in memory; channels_last suits many nets"),
+        Literal["auto", "contiguous", "channels_last"],
+        Meta(description="how maps lie in memory; auto tries both in the first steps and keeps the faster"),
     ]
     on_nonfinite: Annotated[
         Literal["stop", "skip_task", "skip_step"],
