@@ -31,6 +31,7 @@ from mtl_cli.training.device import place, settled_format
 from mtl_cli.training.fit import Run, finish, fit, steps_per_epoch
 from mtl_cli.training.options import SCHEDULERS
 from mtl_cli.training.probing import Probes
+from mtl_cli.training.profile import Profile
 from mtl_cli.training.progress import Progress
 from mtl_cli.training.schedule import Schedule
 from mtl_cli.training.stop import Stop
@@ -106,6 +107,7 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, sto
         screen.note(line)
     status.write("running", progress.epoch, progress.step)
     fit(loop, progress, stop)
+    loop.profile.finish()
     _load_best(built, job.config, loop.store)
     scores = finish(loop, progress)
     loop.log.close()
@@ -123,6 +125,9 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
     """What the loop works with."""
     built, config = job.built, job.config
     metrics = {name: task.option.metrics for name, task in built.data.tasks.items()}
+    probes = Probes(choices(config.trainer, built.engine, built.average), watch.note)
+    gauge = Gauge(built.engine, watch.note)
+    folder = job.run_dir / "profile" if config.trainer.profile else None
     return Run(
         built.engine,
         built.average,
@@ -134,8 +139,9 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
         Store(job.run_dir),
         MetricLog(job.run_dir, metrics, ["sharing", *config.regularizer]),
         watch,
-        Probes(choices(config.trainer, built.engine, built.average), watch.note),
-        Gauge(built.engine, watch.note),
+        probes,
+        gauge,
+        Profile(folder, lambda: probes.settled and gauge.done, watch.note),
         _snapshot(config, built),
     )
 

@@ -62,9 +62,14 @@ class Gauge:
         self._left = 0 if plain else WARM_UP + MEASURED
         self._ratios: dict[bool, list[float]] = {False: [], True: []}
 
+    @property
+    def done(self) -> bool:
+        """Whether steps are no longer measured."""
+        return self._left == 0
+
     def timed(self, batches: Sequence[Batch], take: Callable[[], Look | Skipped]) -> Look | Skipped:
         """Takes a step by `take`, and measures it while there is something to find out."""
-        if self._left == 0:
+        if self.done:
             return take()
         self._left -= 1
         start = now()
@@ -76,7 +81,7 @@ class Gauge:
             plain = now() - start
             looked = told.seen() is not None
             self._ratios[looked].append(whole / (whole - self._engine.spent + plain))
-        if self._left == 0:
+        if self.done:
             self._say()
         return told
 

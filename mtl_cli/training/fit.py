@@ -22,8 +22,10 @@ from mtl_cli.training.engine import Engine, Reason, Skipped
 from mtl_cli.training.optimizer import set_rate
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.training.probing import Probes
+from mtl_cli.training.profile import Profile
 from mtl_cli.training.progress import Progress
 from mtl_cli.training.schedule import Schedule
+from mtl_cli.training.spans import span, within
 from mtl_cli.training.stop import Stop
 from mtl_cli.training.watch import Watch
 
@@ -55,6 +57,7 @@ class Run(NamedTuple):
     watch: Watch
     probes: Probes
     gauge: Gauge
+    profile: Profile
     snapshot: Callable[[dict[str, Any]], Contents]
     """Makes a checkpoint's contents of the loop's state."""
 
@@ -130,7 +133,8 @@ def _train(run: Run, progress: Progress, stop: Stop) -> None:
     """To the end of the epoch, or to max_steps."""
     options, per_epoch = run.options, steps_per_epoch(run.loaders.train, run.options)
     run.watch.begin(progress, per_epoch)
-    for batches in _grouped(run.loaders.train.epoch(progress.epoch, progress.batch), options.accumulate):
+    epoch = _grouped(run.loaders.train.epoch(progress.epoch, progress.batch), options.accumulate)
+    for batches in run.profile.rounds(epoch):
         set_rate(run.optimizer, run.schedule.factor(progress.step - progress.overflows))
         heldout = _heldout(run, progress.step)
         take = partial(run.engine.step, batches, progress.step, per_epoch * options.epochs, heldout)
@@ -139,8 +143,9 @@ def _train(run: Run, progress: Progress, stop: Stop) -> None:
         progress.batch += len(batches)
         if isinstance(look, Look):
             run.average.move()
-        _record(run, progress, look)
-        run.watch.step(progress, look, sum(len(part.inputs) for batch in batches for part in batch.parts))
+        with span("metrics"):
+            _record(run, progress, look)
+            run.watch.step(progress, look, sum(len(part.inputs) for batch in batches for part in batch.parts))
         if progress.step == options.max_steps or progress.batch == run.loaders.train.steps:
             return
         _heed(run, progress, stop)
@@ -233,6 +238,7 @@ def _heed(run: Run, progress: Progress, stop: Stop) -> None:
     raise Interrupted(128 + stop.signal)
 
 
+@within("input")
 def _heldout(run: Run, step: int) -> Batch | None:
     """The held-out batch of a step: a function of the step."""
     loader = run.loaders.heldout

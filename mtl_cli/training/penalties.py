@@ -13,6 +13,7 @@ from mtl_cli.training.gradients import accumulate
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.passes import Forward
 from mtl_cli.training.scale import LossScale
+from mtl_cli.training.spans import within
 
 
 class Penalties:
@@ -37,6 +38,7 @@ class Penalties:
         self.of_features = type(model.sharing).penalty is not Sharing.penalty
         """Whether the sharing has a penalty, which sees the features of all parts of a batch at once."""
 
+    @within("penalties")
     def of_sharing(self, forward: Forward, look: Look, passes: int) -> Tensor | None:
         """This pass's share of the sharing's penalty, which is the mean over passes and processes. Shape: ()"""
         merged = {task: found for features in forward.features for task, found in features.items()}
@@ -48,6 +50,7 @@ class Penalties:
         look.penalties["sharing"] = share.detach() if before is None else before + share.detach()
         return share
 
+    @within("penalties")
     def gradients(self, penalty: Tensor | None, into: dict[str, Tensor]) -> None:
         """Adds a penalty's gradients by parameter; keeps the graph."""
         if penalty is not None:
@@ -55,6 +58,7 @@ class Penalties:
             found = torch.autograd.grad(scaled, parameters, retain_graph=True, allow_unused=True)
             accumulate(into, list(self._parameters), [None if g is None else self._scale.down(g) for g in found])
 
+    @within("penalties")
     def regularize(self, look: Look, reached: frozenset[str]) -> None:
         """Adds the regularizers' gradients to those of the parameters that the step's active tasks reach."""
         own = {task: self._usage.own[task] for task in look.tasks}
@@ -70,6 +74,7 @@ class Penalties:
                     if gradient is not None:
                         add_gradient(parameter, gradient)
 
+    @within("penalties")
     def after_step(self, step: int) -> None:
         """Lets regularizers renew what they learn, after the optimizer's step."""
         for regularizer in self._regularizers.values():
