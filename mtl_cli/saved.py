@@ -22,13 +22,17 @@ from mtl_cli.options import ConfigError, shown, text
 MAY_DIFFER = (
     "trainer.epochs", "trainer.max_steps", "trainer.patience", "trainer.save_every", "trainer.log_every",
     "trainer.processes", "trainer.eval_batch_size", "trainer.memory_format", "trainer.compile", "trainer.deterministic",
+    "trainer.profile",
     "scheduler.total_epochs",
     "data.memory", "data.workers",
     "device", "data_dir", "cache_dir", "runs_dir", "resume", "run_dir", "plugins", "plots", "tensorboard",
 )  # fmt: skip
 """What a resumed run may be told anew; every other key decides its numbers."""
-ADDED: dict[tuple[str, str], dict[str, Any]] = {("sharing", "hard"): {"split_at": None}}
-"""Keys of a group's choice that came after runs had been saved, with what was done before there was such a key."""
+ADDED: dict[tuple[str, str | None], dict[str, Any]] = {
+    ("sharing", "hard"): {"split_at": None},
+    ("trainer", None): {"profile": False, "processes": None, "sync_batchnorm": True},
+}
+"""Keys of a group's choice, or of a section (None), that came after runs had been saved, with what was done before."""
 
 
 def locate(value: str, key: str = "checkpoint") -> Path:

@@ -21,7 +21,7 @@ from mtl_cli.saved import locate
 from mtl_cli.tasks.options import LOSSES
 from mtl_cli.training import checkpoint
 from mtl_cli.training.average import Average
-from mtl_cli.training.device import place, repeatable
+from mtl_cli.training.device import place, repeatable, settled_format
 from mtl_cli.training.engine import Engine, Settings
 from mtl_cli.training.fit import Loaders
 from mtl_cli.training.graph import Usage, traceless, usage
@@ -72,7 +72,7 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     data = build_data(config, heldout, None if resumed is None else known_from(resumed.meta))
     _same_data(config, data, resumed)
     model = build_model(config, data.tasks, data.given, fresh=resumed is None)
-    place(model, device, config.trainer.memory_format)
+    place(model, device, settled_format(config.trainer, {}))
     notes = [*_in_files(data), *_frozen(config, model), *_start_from(config, model)]
     notes += compatible.approximations(config)
     notes += compatible.one_part_a_step(config, (weighting, aggregation))

@@ -20,7 +20,7 @@ from mtl_cli.reporting.terminal import open_screen
 from mtl_cli.saved import locate
 from mtl_cli.session import Session
 from mtl_cli.training import checkpoint
-from mtl_cli.training.device import place
+from mtl_cli.training.device import place, settled_format
 from mtl_cli.training.fit import values
 from mtl_cli.training.options import DEVICES
 
@@ -38,7 +38,7 @@ def run(config: Config, options: EvalOptions, given: Path, session: Session) -> 
         data = build_data(config, heldout=wants_heldout(config), known=known_from(meta))
     model = build_model(config, data.tasks, data.given)
     load(model, folder)
-    place(model, device, config.trainer.memory_format)
+    place(model, device, settled_format(config.trainer, checkpoint.decided(meta)))
     for task in data.tasks.values():
         task.loss.to(device)
     split = resident(data.splits[options.split], device)

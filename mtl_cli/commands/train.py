@@ -13,7 +13,6 @@ from mtl_cli.commands import facts, pictures, rundir
 from mtl_cli.commands.assemble import Built, Resumed, assemble
 from mtl_cli.commands.scenes import BySplit
 from mtl_cli.config import Config
-from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError, Interrupted, JobError
 from mtl_cli.reporting import tensorboard
 from mtl_cli.reporting.log import RunLog, spoken
@@ -26,9 +25,13 @@ from mtl_cli.reporting.terminal import open_screen
 from mtl_cli.session import Session
 from mtl_cli.training import checkpoint
 from mtl_cli.training.checkpoint import Contents, Store
+from mtl_cli.training.choices import choices
 from mtl_cli.training.cost import Gauge, in_words
+from mtl_cli.training.device import place, settled_format
 from mtl_cli.training.fit import Run, finish, fit, steps_per_epoch
 from mtl_cli.training.options import SCHEDULERS
+from mtl_cli.training.probing import Probes
+from mtl_cli.training.profile import Profile
 from mtl_cli.training.progress import Progress
 from mtl_cli.training.schedule import Schedule
 from mtl_cli.training.stop import Stop
@@ -104,7 +107,8 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, sto
         screen.note(line)
     status.write("running", progress.epoch, progress.step)
     fit(loop, progress, stop)
-    _load_best(built.average.model, loop.store)
+    loop.profile.finish()
+    _load_best(built, job.config, loop.store)
     scores = finish(loop, progress)
     loop.log.close()
     screen.result(facts.result_rows(built.data.tasks, scores))
@@ -121,6 +125,9 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
     """What the loop works with."""
     built, config = job.built, job.config
     metrics = {name: task.option.metrics for name, task in built.data.tasks.items()}
+    probes = Probes(choices(config.trainer, built.engine, built.average), watch.note)
+    gauge = Gauge(built.engine, watch.note)
+    folder = job.run_dir / "profile" if config.trainer.profile else None
     return Run(
         built.engine,
         built.average,
@@ -132,7 +139,9 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
         Store(job.run_dir),
         MetricLog(job.run_dir, metrics, ["sharing", *config.regularizer]),
         watch,
-        Gauge(built.engine, watch.note),
+        probes,
+        gauge,
+        Profile(folder, lambda: probes.settled and gauge.done, watch.note),
         _snapshot(config, built),
     )
 
@@ -198,6 +207,7 @@ def _snapshot(config: Config, built: Built) -> Callable[[dict[str, Any]], Conten
             "fitted": msgspec.to_builtins(built.data.known.fitted),
             "preparations": msgspec.to_builtins(built.data.known.preparations),
             "data": built.data.digests,
+            "decided": state["probes"]["decided"],
         }
         return Contents(built.average.model.state_dict(), state, meta, text)
 
@@ -227,6 +237,8 @@ def _restore(run: Run, built: Built, resumed: Resumed, progress: Progress) -> No
             regularizer.load_state_dict(state["regularizers"][name])
     progress.load_state_dict(state["progress"])
     progress.schedule_epochs = schedule_epochs
+    if "probes" in state:  # a checkpoint from before there was any probing has none
+        run.probes.load_state_dict(state["probes"])
     run.log.cut(state["metric_log"])
     run.store.point("last", resumed.folder.name)
     if progress.best is not None and progress.best["step"] == progress.judged == progress.step:
@@ -248,12 +260,14 @@ def _notes(job: Job, progress: Progress) -> list[str]:
     return lines
 
 
-def _load_best(model: MultiTaskModel, store: Store) -> None:
+def _load_best(built: Built, config: Config, store: Store) -> None:
     folder = store.pointed("best")
     if folder is None:
         raise JobError(f"{store.root} has no best checkpoint")
     checkpoint.verify(folder)
-    model.load_state_dict(checkpoint.load_weights(folder))
+    form = settled_format(config.trainer, checkpoint.decided(checkpoint.load_meta(folder)))
+    place(built.average.model, built.device, form)  # as `mtl eval` will have it
+    built.average.model.load_state_dict(checkpoint.load_weights(folder))
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mtl_cli.model import MultiTaskModel
+from mtl_cli.training.spans import within
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -38,6 +39,7 @@ class Average:
         assert isinstance(averaged, MultiTaskModel)
         return averaged
 
+    @within("optimizer")
     def move(self) -> None:
         """One step was taken."""
         if self._averaged is not None:

@@ -13,6 +13,7 @@ from mtl_cli.training.kit import Kit
 from mtl_cli.training.methods import Wants
 from mtl_cli.training.passes import Forward, split, stacked
 from mtl_cli.training.penalties import add_gradient
+from mtl_cli.training.spans import span, within
 from mtl_cli.training.spread import Gather
 
 ALL_SHARED = Wants(shared=True, trunk=False, pull_back=False, last_stage=False, pieces=1)
@@ -42,7 +43,8 @@ class Balanced:
             return faults or Faults()
         kit.methods.weighting.before_step(look)
         look.c_T = kit.methods.coefficients(look.losses_T, look)
-        direction_P = kit.methods.aggregation.direction(look) if self._balanced else look.total()
+        with span("balancing"):
+            direction_P = kit.methods.aggregation.direction(look) if self._balanced else look.total()
         if not finite([look.c_T, direction_P, *kit.weighting_gradients(), *kit.statistics()]):
             return Faults()
         self._assign(look, gradients, direction_P)
@@ -130,6 +132,7 @@ class Balanced:
         counts_KT = torch.stack([self._kit.passes.counts(piece, look.tasks) for piece in pieces])
         return self._kit.processes.add(counts_KT) / look.counts_T
 
+    @within("balancing")
     def _assign(self, look: Look, gradients: Gradients, direction_P: Tensor) -> None:
         reached, parameters = self._kit.reached(look.tasks), self._kit.parameters
         for column in gradients.columns:

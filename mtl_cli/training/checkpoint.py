@@ -167,6 +167,11 @@ def load_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
+def decided(meta: Mapping[str, Any]) -> dict[str, str]:
+    """What the run had decided by probing; a checkpoint from before there was any probing has nothing of it."""
+    return dict(meta.get("decided", {}))
+
+
 def load_weights(folder: Path) -> dict[str, Tensor]:
     """The weights of a verified checkpoint, on the CPU."""
     return load_file(folder / "model.safetensors")

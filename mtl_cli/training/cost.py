@@ -62,21 +62,26 @@ class Gauge:
         self._left = 0 if plain else WARM_UP + MEASURED
         self._ratios: dict[bool, list[float]] = {False: [], True: []}
 
+    @property
+    def done(self) -> bool:
+        """Whether steps are no longer measured."""
+        return self._left == 0
+
     def timed(self, batches: Sequence[Batch], take: Callable[[], Look | Skipped]) -> Look | Skipped:
         """Takes a step by `take`, and measures it while there is something to find out."""
-        if self._left == 0:
+        if self.done:
             return take()
         self._left -= 1
-        start = _now()
+        start = now()
         told = take()
-        whole = _now() - start
+        whole = now() - start
         if isinstance(told, Look) and self._left < MEASURED:
-            start = _now()
+            start = now()
             self._engine.plain_gradients(batches, told)
-            plain = _now() - start
+            plain = now() - start
             looked = told.seen() is not None
             self._ratios[looked].append(whole / (whole - self._engine.spent + plain))
-        if self._left == 0:
+        if self.done:
             self._say()
         return told
 
@@ -92,7 +97,8 @@ class Gauge:
             self._tell(f"a step takes {next(iter(found.values()))}")
 
 
-def _now() -> float:
+def now() -> float:
+    """Seconds on a clock, once the accelerator has done all that it was told."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return time.perf_counter()

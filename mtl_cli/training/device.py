@@ -1,12 +1,16 @@
 """Where to compute."""
 
 import os
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from mtl_cli.options import ConfigError
-from mtl_cli.training.options import Auto, Cpu, Cuda, DeviceOption, Mps
+from mtl_cli.training.options import Auto, Cpu, Cuda, DeviceOption, Mps, TrainerOptions
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+"""Memory formats by name, the one that a run starts with first."""
 
 
 def auto(option: Auto) -> torch.device:
@@ -40,10 +44,21 @@ def mps(option: Mps) -> torch.device:
 def place(model: nn.Module, device: torch.device, memory_format: str) -> None:
     """Moves a model to a device, its convolutions' weights into that format, which their outputs then take.
 
-    memory_format: contiguous or channels_last.
+    memory_format: one of FORMATS.
     """
-    form = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[memory_format]
-    model.to(device).to(memory_format=form)
+    lay_out(model.to(device), FORMATS[memory_format])
+
+
+def lay_out(model: nn.Module, form: torch.memory_format) -> None:
+    """Puts weights of four dimensions into that format; parameters stay the objects that they are."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=form)
+
+
+def settled_format(options: TrainerOptions, decided: Mapping[str, str]) -> str:
+    """The memory format that was asked for; where that is auto the one decided, and the first until one is."""
+    return decided.get("memory_format", "contiguous") if options.memory_format == "auto" else options.memory_format
 
 
 def repeatable(on: bool) -> None:

@@ -28,6 +28,7 @@ from mtl_cli.training.passes import Passes, split, stacked
 from mtl_cli.training.penalties import Penalties
 from mtl_cli.training.plain import Plain
 from mtl_cli.training.scale import LossScale
+from mtl_cli.training.spans import span
 from mtl_cli.training.spread import spread
 
 
@@ -167,14 +168,16 @@ class Engine:
         reached = self._kit.reached(look.tasks)
         if len(look.tasks) < len(self._tasks):
             self._leave_alone(reached)
-        if self._settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_norm)
-        self.optimizer.step()
+        with span("optimizer"):
+            if self._settings.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_norm)
+            self.optimizer.step()
         self.model.sharing.after_step(self.model.heads_by_task())
         self._kit.penalties.after_step(look.step)
-        self.methods.weighting.after_step(look)
-        if self.balanced:
-            self.methods.aggregation.after_step(look)
+        with span("balancing"):
+            self.methods.weighting.after_step(look)
+            if self.balanced:
+                self.methods.aggregation.after_step(look)
         look.close()
 
     def _leave_alone(self, reached: frozenset[str]) -> None:

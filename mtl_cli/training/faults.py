@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mtl_cli.training.spans import within
+
 
 class Faults(NamedTuple):
     """Tasks whose loss, or else whose gradient, is not finite; none, where it is the update as a whole."""
@@ -27,6 +29,7 @@ class Faults(NamedTuple):
         return Faults((*self.losses, *more.losses), (*self.gradients, *more.gradients))
 
 
+@within("checks")
 def largest(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     """The largest absolute number in all of them; 0 without any. Shape: ()"""
     held = [tensor for tensor in tensors if tensor.numel()]
@@ -37,6 +40,7 @@ def largest(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     return nn.utils.get_total_norm(held, norm_type=torch.inf).to(like)
 
 
+@within("checks")
 def found(tasks: Sequence[str], losses_T: Tensor, sizes_T: Tensor) -> Faults | None:
     """Whose losses or sizes of gradients are not finite; asks the device once.
 
@@ -48,6 +52,7 @@ def found(tasks: Sequence[str], losses_T: Tensor, sizes_T: Tensor) -> Faults | N
     return Faults(losses, gradients) if losses or gradients else None
 
 
+@within("checks")
 def finite(tensors: Iterable[Tensor]) -> bool:
     """Whether all numbers are; asks the device once."""
     held = [tensor for tensor in tensors if tensor.numel()]

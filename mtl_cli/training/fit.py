@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch.optim import Optimizer
 
@@ -20,9 +20,12 @@ from mtl_cli.training.cost import Gauge
 from mtl_cli.training.engine import Engine, Reason, Skipped
 from mtl_cli.training.optimizer import set_rate
 from mtl_cli.training.options import TrainerOptions
+from mtl_cli.training.probing import Probes
+from mtl_cli.training.profile import Profile
 from mtl_cli.training.progress import Progress
 from mtl_cli.training.records import Records
 from mtl_cli.training.schedule import Schedule
+from mtl_cli.training.spans import span, within
 from mtl_cli.training.stop import Stop
 from mtl_cli.training.watch import Watch
 
@@ -51,7 +54,9 @@ class Run(NamedTuple):
     options: TrainerOptions
     records: Records
     watch: Watch
+    probes: Probes
     gauge: Gauge
+    profile: Profile
     processes: Processes
     signals: Signals
 
@@ -104,6 +109,7 @@ def save(run: Run, progress: Progress, best: bool) -> None:
         "regularizers": {name: dict(its.state_dict()) for name, its in methods.regularizers.items()},
         "scale": run.engine.scale.state_dict(),
         "averaged": run.average.steps,
+        "probes": run.probes.state_dict(),
         "trained": {} if run.average.model is run.engine.model else dict(run.engine.model.state_dict()),
         "progress": progress.state_dict(),
     }
@@ -126,17 +132,19 @@ def _train(run: Run, progress: Progress, stop: Stop) -> None:
     """To the end of the epoch, or to max_steps."""
     options, per_epoch = run.options, steps_per_epoch(run.loaders.train, run.options)
     run.watch.begin(progress, per_epoch)
-    for batches in _grouped(run.loaders.train.epoch(progress.epoch, progress.batch), options.accumulate):
+    epoch = _grouped(run.loaders.train.epoch(progress.epoch, progress.batch), options.accumulate)
+    for batches in run.profile.rounds(epoch):
         set_rate(run.optimizer, run.schedule.factor(progress.step - progress.overflows))
         heldout = _heldout(run, progress.step)
         take = partial(run.engine.step, batches, progress.step, per_epoch * options.epochs, heldout)
-        look = run.gauge.timed(batches, take)
+        look = (run.gauge if run.probes.settled else run.probes).timed(batches, take)
         progress.step += 1
         progress.batch += len(batches)
         if isinstance(look, Look):
             run.average.move()
-        _record(run, progress, look)
-        run.watch.step(progress, look, sum(part.portion.total for batch in batches for part in batch.parts))
+        with span("metrics"):
+            _record(run, progress, look)
+            run.watch.step(progress, look, sum(part.portion.total for batch in batches for part in batch.parts))
         if progress.step == options.max_steps or progress.batch == run.loaders.train.steps:
             return
         _heed(run, progress, stop)
@@ -231,6 +239,7 @@ def _heed(run: Run, progress: Progress, stop: Stop) -> None:
     raise Interrupted(128 + signal)
 
 
+@within("input")
 def _heldout(run: Run, step: int) -> Batch | None:
     """The held-out batch of a step: a function of the step."""
     loader = run.loaders.heldout

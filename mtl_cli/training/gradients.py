@@ -12,6 +12,7 @@ from mtl_cli.training.graph import Usage
 from mtl_cli.training.methods import Wants
 from mtl_cli.training.passes import Forward
 from mtl_cli.training.scale import LossScale
+from mtl_cli.training.spans import within
 
 
 class Gradients:
@@ -53,6 +54,7 @@ class Gradients:
         self._trunks: list[list[Tensor]] = [[] for _ in active]
         self._last_rows: list[dict[str, Tensor]] = [{} for _ in active]
 
+    @within("backward")
     def add(self, forward: Forward, piece: int) -> None:
         """One pass more; its graph is kept only where it is gone through again."""
         if self._kept:
@@ -129,6 +131,7 @@ class Gradients:
 
         return combined
 
+    @within("backward")
     def _over_shared(
         self, roots: Sequence[Tensor], given: Sequence[Tensor] | None, add: Callable[[Tensor], Tensor]
     ) -> Tensor:

@@ -10,6 +10,7 @@ from mtl_cli.aggregation.base import Aggregation, WeightedAggregation
 from mtl_cli.contracts import Needs
 from mtl_cli.look import Look
 from mtl_cli.regularizers.base import Regularizer
+from mtl_cli.training.spans import within
 from mtl_cli.weighting.base import Weighting
 
 
@@ -53,6 +54,7 @@ class Methods(NamedTuple):
         pieces = max((needs.batches for needs in asked), default=1)
         return Wants("shared" in at, "trunk" in at, back, "last_stage" in at, pieces)
 
+    @within("balancing")
     def coefficients(self, losses_T: Tensor, look: Look) -> Tensor:
         """c = d total / d losses, times each task's weight; the weighting's own parameters get their gradients."""
         leaf_T = losses_T.detach().requires_grad_()
@@ -63,6 +65,7 @@ class Methods(NamedTuple):
             parameter.grad = gradient
         return c_T * c_T.new_tensor([self.weighting.losses[task].weight for task in look.tasks])
 
+    @within("balancing")
     def plain_weights(self, look: Look) -> Tensor | None:
         """The aggregation's weights where it asks for no gradients; None: it is the plain sum. Shapes: (T,)"""
         assert isinstance(self.aggregation, WeightedAggregation)

@@ -112,8 +112,8 @@ class TrainerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ]
     memory_format: Annotated[
-        Literal["contiguous", "channels_last"],
-        Meta(description="how maps lie in memory; channels_last suits many nets"),
+        Literal["auto", "contiguous", "channels_last"],
+        Meta(description="how maps lie in memory; auto tries both in the first steps and keeps the faster"),
     ]
     on_nonfinite: Annotated[
         Literal["stop", "skip_task", "skip_step"],
@@ -121,6 +121,7 @@ class TrainerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ]
     compile: Annotated[bool, Meta(description="compile the training passes with torch.compile")]
     deterministic: Annotated[bool, Meta(description="only algorithms that give the same bits each time; may be slower")]
+    profile: Annotated[bool, Meta(description="write where the time of a step goes, and a trace of torch's profiler")]
     select: Annotated[str, Meta(description="best epoch by mean or worst skill, or by one task's primary metric")]
     patience: Annotated[Count | None, Meta(description="epochs without a better one before stopping; null: never")]
     save_every: Annotated[Count | None, Meta(description="steps between checkpoints within an epoch; null: at its end")]

@@ -11,6 +11,7 @@ from mtl_cli.data.base import Batch, Part
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.processes import Portion
 from mtl_cli.tasks.base import Task
+from mtl_cli.training.spans import within
 from mtl_cli.training.spread import Pass
 
 
@@ -50,6 +51,7 @@ class Passes:
         none = next(self._model.parameters()).new_zeros(())
         return torch.stack([torch.stack(totals[t]).sum().to(none.dtype) if totals[t] else none for t in active])
 
+    @within("forward")
     def forward(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Forward:
         """Each active task's loss over this batch, divided by its count in all of them."""
         losses: dict[str, Tensor] = {}

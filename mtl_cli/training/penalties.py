@@ -16,6 +16,7 @@ from mtl_cli.training.gradients import accumulate
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.passes import Forward
 from mtl_cli.training.scale import LossScale
+from mtl_cli.training.spans import within
 from mtl_cli.training.spread import Gathered
 
 
@@ -41,6 +42,7 @@ class Penalties:
         self.of_features = type(model.sharing).penalty is not Sharing.penalty
         """Whether the sharing has a penalty, which sees the features of all parts of a batch at once."""
 
+    @within("penalties")
     def of_sharing(self, forward: Forward, look: Look, passes: int) -> Tensor | None:
         """This pass's share of the sharing's penalty, which is the mean over passes. Shape: ()
 
@@ -66,6 +68,7 @@ class Penalties:
         gathered = {name: Gathered.apply(rows, portion, self._processes) for name, rows in features.aux.items()}
         return features._replace(aux=gathered)
 
+    @within("penalties")
     def gradients(self, penalty: Tensor | None, into: dict[str, Tensor]) -> None:
         """Adds a penalty's gradients by parameter; keeps the graph."""
         if penalty is not None:
@@ -73,6 +76,7 @@ class Penalties:
             found = torch.autograd.grad(scaled, parameters, retain_graph=True, allow_unused=True)
             accumulate(into, list(self._parameters), [None if g is None else self._scale.down(g) for g in found])
 
+    @within("penalties")
     def regularize(self, look: Look, reached: frozenset[str]) -> bool:
         """Adds the regularizers' gradients to those of the parameters that the step's active tasks reach.
 
@@ -94,6 +98,7 @@ class Penalties:
                         added.append(gradient)
         return not added or finite(added)
 
+    @within("penalties")
     def after_step(self, step: int) -> None:
         """Lets regularizers renew what they learn, after the optimizer's step."""
         for regularizer in self._regularizers.values():

@@ -10,6 +10,7 @@ from mtl_cli.look import Look
 from mtl_cli.training.faults import Faults, finite, found
 from mtl_cli.training.kit import Kit
 from mtl_cli.training.passes import Forward, stacked
+from mtl_cli.training.spans import within
 
 
 class Plain:
@@ -53,10 +54,12 @@ class Plain:
         self._add_gradients(look.tasks)
         return self._faults(look)
 
+    @within("backward")
     def _once(self, forward: Forward, look: Look, penalty: Tensor | None) -> None:
         """Every parameter gets c_t w_t of each loss."""
         torch.autograd.backward(*self._roots(forward, look, look.factors, penalty))
 
+    @within("backward")
     def _twice(self, forward: Forward, look: Look, penalty: Tensor | None) -> None:
         """A task's own parameters get c_t of its loss, all others c_t w_t of each."""
         kit = self._kit

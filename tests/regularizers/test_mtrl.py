@@ -110,8 +110,8 @@ HEADS = [
     f"tasks.{task}.head={{name: mlp, hidden: [8], at: null, dropout: 0.0}}" for task in ("digit", "parity", "slant")
 ]
 SMALL = ["task=digits", "data.limit=60", "device=cpu", "device.threads=1", "trainer.batch_size=16", "backbone.depth=2",
-         "backbone.channels=4", "tensorboard=false", "regularizer=[mtrl]", "regularizer.mtrl.every=2",
-         *HEADS]  # fmt: skip
+         "backbone.channels=4", "trainer.memory_format=contiguous", "tensorboard=false", "regularizer=[mtrl]",
+         "regularizer.mtrl.every=2", *HEADS]  # fmt: skip
 
 
 def state(run: Path) -> dict[str, Tensor]:
