@@ -1,5 +1,6 @@
 """What a job is told about the command that it runs for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,11 @@ class Session(NamedTuple):
     overrides: as the user typed them; in a sweep, those of this job.
     hydra:     the record that goes into `.hydra/`: file name -> YAML text; None where there is none to keep.
     job_dir:   the folder of this job of a sweep, which exists and is empty; None for a single run.
+    words:     of a command line that is this job alone.
     """
 
     command: str
     overrides: list[str]
     hydra: dict[str, str] | None
     job_dir: Path | None
+    words: Sequence[str] = ()

@@ -23,7 +23,7 @@ from mtl_cli.cli.errors import MISTAKES, worded
 from mtl_cli.cli.folders import searched
 from mtl_cli.cli.jobs import Call
 from mtl_cli.commands import ls
-from mtl_cli.options import ConfigError, Interrupted, JobError
+from mtl_cli.options import ConfigError, Interrupted, JobError, SaidError
 
 
 class Outcome(NamedTuple):
@@ -97,7 +97,7 @@ def _job(call: Call, outcomes: list[Outcome], traces: sweep.Traces, *, wordy: bo
         outcome = _outcome(call, cfg, wordy=wordy)
         outcomes.append(outcome)
         if outcome.code:
-            _fail(Outcome(outcome.code, _named(outcome.line)))
+            _fail(Outcome(outcome.code, _named(outcome.line)) if outcome.line else outcome)
             if os.getpid() != home:
                 raise JobError(outcome.line)
 
@@ -109,6 +109,8 @@ def _outcome(call: Call, cfg: DictConfig, *, wordy: bool) -> Outcome:
         jobs.run(call, cfg)
     except BrokenPipeError:  # `mtl predict | head`: the reader has enough
         raise Interrupted(141) from None
+    except SaidError as error:
+        return Outcome(error.exit_code)
     except JobError as error:
         return Outcome(1, str(error))
     except MISTAKES as error:
@@ -141,7 +143,10 @@ def _named(line: str) -> str:
 
 
 def _fail(outcome: Outcome) -> int:
+    """Tells it; what another process tells is not told twice, nor a mistake by every process."""
     sys.stdout.flush()
+    if not outcome.line or (outcome.code == 2 and os.environ.get("RANK", "0") != "0"):
+        return outcome.code
     sys.stderr.write(f"mtl: {' '.join(outcome.line.split())}\n")
     return outcome.code
 

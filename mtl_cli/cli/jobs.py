@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtl_cli import asked, saved, schema
 from mtl_cli.cli import folders, plugins
-from mtl_cli.cli.arguments import Arguments, typed
+from mtl_cli.cli.arguments import VALUED, Arguments, typed
 from mtl_cli.commands import ls
 from mtl_cli.config import ASKED, CHOICES, Config
 from mtl_cli.options import ConfigError, convert
@@ -95,9 +95,11 @@ def _session(cfg: DictConfig, call: Call) -> Session:
         "hydra.yaml": OmegaConf.to_yaml(hydra),
         "overrides.yaml": OmegaConf.to_yaml(hydra.overrides.task),
     }
+    options = [f"{name}={value}" for name, value in call.arguments.options.items() if name in VALUED]
     if hydra.mode != RunMode.MULTIRUN:
-        return Session(call.command, call.typed, record, None)
-    return Session(call.command, told_to_job(), record, Path(hydra.runtime.output_dir))
+        return Session(call.command, call.typed, record, None, [*options, *call.typed])
+    folder, told = Path(hydra.runtime.output_dir), told_to_job()
+    return Session(call.command, told, record, folder, [*options, *told, f"run_dir={folder}"])
 
 
 def told_to_job() -> list[str]:

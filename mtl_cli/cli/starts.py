@@ -1,5 +1,6 @@
 """What a command starts from: the packaged options, or the configuration saved in a run or a checkpoint."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def _one_place_each(command: str, arguments: Arguments) -> None:
         raise ConfigError(f"--multirun has nothing to sweep in {command}: leave it out")
     if not arguments.sweep:
         return
+    if "RANK" in os.environ:
+        raise ConfigError(f"--multirun does not go with torchrun: mtl {command} -m trainer.processes=N")
     for key, way_out in (
         ("run_dir", "each job has a folder of its own below runs_dir="),
         ("resume", "resume one run after the other"),

@@ -15,6 +15,7 @@ from mtl_cli.data.base import Split, Stream
 from mtl_cli.data.loader import UNIFORM, EvalLoader, TrainLoader, resident
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError, Option, tag
+from mtl_cli.processes import Processes
 from mtl_cli.regularizers.base import Regularizer
 from mtl_cli.regularizers.options import REGULARIZERS
 from mtl_cli.saved import locate
@@ -58,8 +59,8 @@ class Built(NamedTuple):
     notes: list[str]
 
 
-def assemble(config: Config, resumed: Resumed | None) -> Built:
-    """Reads the data and builds model, methods and engine.
+def assemble(config: Config, resumed: Resumed | None, processes: Processes) -> Built:
+    """Reads the data and builds model, methods and engine, alike in all processes.
 
     Raises: ConfigError: something does not fit.
     """
@@ -69,7 +70,8 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     device = _device(config)
     methods = Methods(weighting.to(device), aggregation, _regularizers(config))
     heldout = any(needs.heldout for needs in methods.needs)
-    data = build_data(config, heldout, None if resumed is None else known_from(resumed.meta))
+    known = None if resumed is None else known_from(resumed.meta)
+    data = processes.in_turn(lambda: build_data(config, heldout, known))
     _same_data(config, data, resumed)
     model = build_model(config, data.tasks, data.given, fresh=resumed is None)
     place(model, device, settled_format(config.trainer, {}))
@@ -78,7 +80,7 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     notes += compatible.one_part_a_step(config, (weighting, aggregation))
     for task in data.tasks.values():
         task.loss.to(device)
-    loaders = _loaders(config, data, device, 2 * max(needs.batches for needs in methods.needs))
+    loaders = _loaders(config, data, device, _least(config, methods, processes))
     examples = _examples(data, device)
     used = usage(model, examples)
     average = Average(model, config.trainer.ema)
@@ -88,7 +90,11 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
         config.optimizer, OPTIMIZERS.target(config.optimizer), model, [*model.sharing.groups(), *weighting.groups()]
     )
     settings = Settings(
-        config.seed, config.trainer.clip_norm, HALF[config.trainer.precision], config.trainer.on_nonfinite
+        config.seed,
+        config.trainer.clip_norm,
+        HALF[config.trainer.precision],
+        config.trainer.on_nonfinite,
+        config.trainer.sync_batchnorm,
     )
     engine = Engine(model, data.tasks, methods, optimizer, used, settings)
     _balances(config, used, methods)
@@ -170,6 +176,18 @@ def _train_loader(
                 "data.limit"
             )
     return TrainLoader(split, data.known.preparations, config.trainer.batch_size, config.seed, device, least, sampling)
+
+
+def _least(config: Config, methods: Methods, processes: Processes) -> int:
+    """Rows that a batch must have: two for batch norm, in each independent part, and where each has its own in each."""
+    pieces = max(needs.batches for needs in methods.needs)
+    least = 2 * pieces * (1 if config.trainer.sync_batchnorm else processes.size)
+    if config.trainer.batch_size < max(least, processes.size) and processes.size > 1:
+        raise ConfigError(
+            f"trainer.batch_size={config.trainer.batch_size} is of all {processes.size} processes, which need "
+            f"{max(least, processes.size)}: raise it, or start fewer"
+        )
+    return least
 
 
 def _examples(data: Data, device: torch.device) -> dict[str, torch.Tensor]:

@@ -9,7 +9,6 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from mtl_cli.commands.build import Data
-from mtl_cli.commands.rundir import describe
 from mtl_cli.config import CHOICES, Config
 from mtl_cli.data.base import labelled
 from mtl_cli.evaluation import Score
@@ -26,12 +25,12 @@ def header(
     data: Data,
     model: MultiTaskModel,
     used: Usage,
-    device: torch.device,
+    device: str,
     run_dir: Path,
     cost: str,
     epoch: str,
 ) -> Header:
-    """The head of a training run; `cost` says what its methods cost, `epoch` what an epoch is."""
+    """The head of a training run; `device`, `cost` of its methods and `epoch` in words."""
     sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     own = {task: sum(sizes[name] for name in names) for task, names in used.own.items()}
     labels = {
@@ -63,7 +62,7 @@ def header(
         ),
         shared=sum(sizes.values()) - sum(own.values()),
         choices=choices,
-        device=describe(device),
+        device=device,
         seed=config.seed,
         data_seed=config.data.seed,
         run_dir=run_dir,

@@ -40,12 +40,12 @@ def choose(config: Config, session: Session) -> Path:
     return Path(config.runs_dir).expanduser() / config.task.replace("/", "-") / name
 
 
-def furnish(run_dir: Path, config: Config, session: Session, data: Data, device: torch.device) -> None:
+def furnish(run_dir: Path, config: Config, session: Session, data: Data, device: torch.device, processes: int) -> None:
     """Writes config.yaml, env.json and Hydra's record; a resumed run's records are added to."""
     write_atomic(run_dir / "config.yaml", resolved(config))
     _record(run_dir, config, session)
     facts = environment(
-        device=describe(device),
+        device=describe(device, processes),
         threads=torch.get_num_threads(),
         seeds={"seed": config.seed, "data.seed": config.data.seed},
         data=data.digests,
@@ -102,12 +102,13 @@ def resume_command(run_dir: Path) -> str:
     return f"mtl train resume={quoted(run_dir)}"
 
 
-def describe(device: torch.device) -> str:
-    """The device in words."""
+def describe(device: torch.device, processes: int) -> str:
+    """The device in words, and how many processes have one each."""
+    several = f", {processes} processes" if processes > 1 else ""
     if device.type == "cuda":
-        return f"{device}, {torch.cuda.get_device_name(device)}"
+        return f"{device}, {torch.cuda.get_device_name(device)}{several}"
     threads = torch.get_num_threads()
-    return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}{' each' if several else ''}{several}"
 
 
 def _record(run_dir: Path, config: Config, session: Session) -> None:

@@ -3,65 +3,96 @@
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from mtl_cli import __version__
-from mtl_cli.commands import facts, pictures, rundir
+from mtl_cli.commands import facts, launch, pictures, rundir
 from mtl_cli.commands.assemble import Built, Resumed, assemble
 from mtl_cli.commands.scenes import BySplit
+from mtl_cli.commands.state import load_best, newest, restore, snapshot
 from mtl_cli.config import Config
 from mtl_cli.options import ConfigError, Interrupted, JobError
+from mtl_cli.processes import GoneError, Processes, Signals
 from mtl_cli.reporting import tensorboard
 from mtl_cli.reporting.log import RunLog, spoken
 from mtl_cli.reporting.metric_log import MetricLog
 from mtl_cli.reporting.records import Header, PictureFacts, Report
 from mtl_cli.reporting.report import write_report
 from mtl_cli.reporting.screen import Screen
-from mtl_cli.reporting.status import StatusFile
-from mtl_cli.reporting.terminal import open_screen
+from mtl_cli.reporting.status import NoStatus, StatusFile
+from mtl_cli.reporting.terminal import open_screen, silent
 from mtl_cli.session import Session
-from mtl_cli.training import checkpoint
-from mtl_cli.training.checkpoint import Contents, Store
+from mtl_cli.training.checkpoint import Store
 from mtl_cli.training.choices import choices
 from mtl_cli.training.cost import Gauge, in_words
-from mtl_cli.training.device import place, settled_format
 from mtl_cli.training.fit import Run, finish, fit, steps_per_epoch
+from mtl_cli.training.group import joined
 from mtl_cli.training.options import SCHEDULERS
 from mtl_cli.training.probing import Probes
 from mtl_cli.training.profile import Profile
 from mtl_cli.training.progress import Progress
+from mtl_cli.training.records import Kept, Records, Unkept
 from mtl_cli.training.schedule import Schedule
 from mtl_cli.training.stop import Stop
 from mtl_cli.training.watch import Watch
 
 
 class Job(NamedTuple):
-    """One call of `mtl train`: what was asked for, what was built of it, and where it goes."""
+    """One call of `mtl train`: what was asked for, what was built of it, where it goes, and who works on it."""
 
     config: Config
     session: Session
     built: Built
     resumed: Resumed | None
     run_dir: Path
+    processes: Processes
 
 
 def run(config: Config, session: Session) -> None:
-    """Trains, or goes on training, and reports.
+    """Trains, or goes on training, and reports; starts the processes that were asked for.
 
     Raises: ConfigError: before anything is written. Interrupted: saved on a signal. JobError: logged in the run.
+        SaidError: a process has told what went wrong.
     """
     tensorboard.wanted(config.tensorboard)
-    run_dir = rundir.choose(config, session)
-    resumed = _resumed(run_dir) if config.resume is not None else None
-    with spoken(sys.stdout):
-        built = assemble(config, resumed)
-    job = Job(config, session, built, resumed, run_dir)
+    count = launch.wanted(config.trainer)
+    if count > 1:
+        launch.start(count, session.words)
+        return
+    with joined() as processes:
+        _run(config, session, processes)
+
+
+def _run(config: Config, session: Session, processes: Processes) -> None:
+    run_dir = processes.told(lambda: rundir.choose(config, session))
+    resumed = processes.told(lambda: newest(run_dir)) if config.resume is not None else None
+    with spoken(sys.stdout) if processes.lead else nullcontext():
+        built = assemble(config, resumed, processes)
+    job = Job(config, session, built, resumed, run_dir, processes)
+    if not processes.lead:
+        _follow(job)
+        return
     with rundir.alone(run_dir):
-        rundir.furnish(run_dir, config, session, built.data, built.device)
+        rundir.furnish(run_dir, config, session, built.data, built.device, processes.size)
         _in_its_directory(job)
+
+
+def _follow(job: Job) -> None:
+    """Takes the same steps as the first process does, and writes nothing."""
+    screen, progress = silent(), _progress(job)
+    try:
+        with Stop() as stop:
+            watch = Watch(screen, NoStatus(), _primary(job.built), job.config.trainer)
+            loop = _loop(job, progress, watch, Unkept(job.resumed.folder if job.resumed else None))
+            _fit(job, loop, progress, stop)
+    except (ConfigError, JobError):
+        raise
+    except Exception as error:
+        line = f"{type(error).__name__}: {_first_line(error)}"
+        raise JobError(f"process {job.processes.rank} of {job.processes.size}: {line}") from error
+    finally:
+        screen.close()
 
 
 def _in_its_directory(job: Job) -> None:
@@ -81,6 +112,11 @@ def _in_its_directory(job: Job) -> None:
         if isinstance(told, Interrupted) and stop.signal == signal.SIGINT:
             pictures.of_the_moment(job.config, job.built, run_dir, _under_way(progress), screen.note)
         raise
+    except GoneError as error:
+        log.failure(error)
+        line = f"{error}; go on with: {rundir.resume_command(run_dir)}"
+        _try(lambda: status.write("failed", progress.epoch, progress.step, error=line))
+        raise JobError(line) from error
     except Exception as error:
         log.failure(error)
         line = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {_first_line(error)}"
@@ -94,23 +130,20 @@ def _in_its_directory(job: Job) -> None:
 def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, stop: Stop) -> None:
     """Lets the loop run, evaluates the best checkpoint once, and reports."""
     built = job.built
-    loop = _loop(job, progress, Watch(screen, status, _primary(built), job.config.trainer))
-    if job.resumed is not None:
-        _restore(loop, built, job.resumed, progress)
-    if tensorboard.wanted(job.config.tensorboard):
-        loop.log.follow(tensorboard.EventFile(job.run_dir, progress.step))
-    cost = in_words(built.engine, job.config.aggregation, job.config.trainer.accumulate)
-    epoch = built.loaders.train.in_words(job.config.trainer.accumulate)
-    header = facts.header(job.config, built.data, built.model, built.used, built.device, job.run_dir, cost, epoch)
-    screen.header(header)
-    for line in (*built.notes, *_notes(job, progress)):
-        screen.note(line)
-    status.write("running", progress.epoch, progress.step)
-    fit(loop, progress, stop)
-    loop.profile.finish()
-    _load_best(built, job.config, loop.store)
-    scores = finish(loop, progress)
-    loop.log.close()
+    records = _records(job)
+    loop = _loop(job, progress, Watch(screen, status, _primary(built), job.config.trainer), records)
+
+    def begin() -> None:
+        if tensorboard.wanted(job.config.tensorboard):
+            records.log.follow(tensorboard.EventFile(job.run_dir, progress.step))
+        screen.header(header)
+        for line in (*built.notes, *_notes(job, progress)):
+            screen.note(line)
+        status.write("running", progress.epoch, progress.step)
+
+    header = _header(job)
+    scores = _fit(job, loop, progress, stop, begin)
+    records.log.close()
     screen.result(facts.result_rows(built.data.tasks, scores))
     learned = tuple(built.average.model.sharing.learned())
     for line in learned:
@@ -121,13 +154,30 @@ def _train(job: Job, progress: Progress, screen: Screen, status: StatusFile, sto
     status.write("done", progress.epoch, progress.step)
 
 
-def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
+def _fit(job: Job, loop: Run, progress: Progress, stop: Stop, begin: Callable[[], None] = lambda: None) -> BySplit:
+    """Goes to the end from wherever the run stands; `begin` is called where that is known. Gives the best's scores."""
+    built = job.built
+    if job.resumed is not None:
+        restore(loop, built, job.resumed, progress)
+    begin()
+    fit(loop, progress, stop)
+    loop.profile.finish()
+    load_best(built, job.config, Store(job.run_dir), job.processes)
+    return finish(loop, progress)
+
+
+def _records(job: Job) -> Kept:
+    metrics = {name: task.option.metrics for name, task in job.built.data.tasks.items()}
+    log = MetricLog(job.run_dir, metrics, ["sharing", *job.config.regularizer])
+    return Kept(Store(job.run_dir), log, snapshot(job.config, job.built))
+
+
+def _loop(job: Job, progress: Progress, watch: Watch, records: Records) -> Run:
     """What the loop works with."""
     built, config = job.built, job.config
-    metrics = {name: task.option.metrics for name, task in built.data.tasks.items()}
-    probes = Probes(choices(config.trainer, built.engine, built.average), watch.note)
+    probes = Probes(choices(config.trainer, built.engine, built.average), watch.note, job.processes)
     gauge = Gauge(built.engine, watch.note)
-    folder = job.run_dir / "profile" if config.trainer.profile else None
+    folder = job.run_dir / "profile" if config.trainer.profile and job.processes.lead else None
     return Run(
         built.engine,
         built.average,
@@ -136,14 +186,22 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
         built.loaders,
         _schedule(config, built, progress.schedule_epochs),
         config.trainer,
-        Store(job.run_dir),
-        MetricLog(job.run_dir, metrics, ["sharing", *config.regularizer]),
+        records,
         watch,
         probes,
         gauge,
         Profile(folder, lambda: probes.settled and gauge.done, watch.note),
-        _snapshot(config, built),
+        job.processes,
+        Signals(job.processes),
     )
+
+
+def _header(job: Job) -> Header:
+    built, config = job.built, job.config
+    cost = in_words(built.engine, config.aggregation, config.trainer.accumulate)
+    epoch = built.loaders.train.in_words(config.trainer.accumulate)
+    device = rundir.describe(built.device, job.processes.size)
+    return facts.header(config, built.data, built.model, built.used, device, job.run_dir, cost, epoch)
 
 
 def _report(
@@ -193,58 +251,6 @@ def _progress(job: Job) -> Progress:
     return Progress(list(job.built.data.tasks), job.built.device, total)
 
 
-def _snapshot(config: Config, built: Built) -> Callable[[dict[str, Any]], Contents]:
-    text = rundir.resolved(config)
-
-    def contents(state: dict[str, Any]) -> Contents:
-        progress = state["progress"]
-        meta = {
-            "version": __version__,
-            "epoch": progress["epoch"],
-            "step": progress["step"],
-            "schedule_epochs": progress["schedule_epochs"],
-            "shape": list(built.data.given.shape),
-            "fitted": msgspec.to_builtins(built.data.known.fitted),
-            "preparations": msgspec.to_builtins(built.data.known.preparations),
-            "data": built.data.digests,
-            "decided": state["probes"]["decided"],
-        }
-        return Contents(built.average.model.state_dict(), state, meta, text)
-
-    return contents
-
-
-def _resumed(run_dir: Path) -> Resumed:
-    folder, passed = Store(run_dir).newest()
-    if folder is None:
-        raise ConfigError(f"resume={run_dir} has no checkpoint that verifies: start the run again")
-    return Resumed(folder, checkpoint.load_meta(folder), passed)
-
-
-def _restore(run: Run, built: Built, resumed: Resumed, progress: Progress) -> None:
-    """Puts everything back to where the checkpoint was written."""
-    schedule_epochs = progress.schedule_epochs
-    weights, state = checkpoint.load_weights(resumed.folder), checkpoint.load_training(resumed.folder, built.device)
-    built.model.load_state_dict(state["trained"] or weights)
-    built.average.model.load_state_dict(weights)
-    built.average.goes_on(state["averaged"])
-    run.engine.scale.load_state_dict(state["scale"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    run.engine.methods.weighting.load_state_dict(state["weighting"])
-    run.engine.methods.aggregation.load_state_dict(state["aggregation"])
-    for name, regularizer in run.engine.methods.regularizers.items():
-        if regularizer.state_dict():  # what learns nothing has none, nor has a checkpoint from before there was any
-            regularizer.load_state_dict(state["regularizers"][name])
-    progress.load_state_dict(state["progress"])
-    progress.schedule_epochs = schedule_epochs
-    if "probes" in state:  # a checkpoint from before there was any probing has none
-        run.probes.load_state_dict(state["probes"])
-    run.log.cut(state["metric_log"])
-    run.store.point("last", resumed.folder.name)
-    if progress.best is not None and progress.best["step"] == progress.judged == progress.step:
-        run.store.point("best", resumed.folder.name)
-
-
 def _notes(job: Job, progress: Progress) -> list[str]:
     config, built, resumed = job.config, job.built, job.resumed
     if resumed is None:
@@ -258,16 +264,6 @@ def _notes(job: Job, progress: Progress) -> list[str]:
             f"{config.optimizer.lr * last:.3g}, stays (scheduler.total_epochs={config.trainer.epochs} stretches it)"
         )
     return lines
-
-
-def _load_best(built: Built, config: Config, store: Store) -> None:
-    folder = store.pointed("best")
-    if folder is None:
-        raise JobError(f"{store.root} has no best checkpoint")
-    checkpoint.verify(folder)
-    form = settled_format(config.trainer, checkpoint.decided(checkpoint.load_meta(folder)))
-    place(built.average.model, built.device, form)  # as `mtl eval` will have it
-    built.average.model.load_state_dict(checkpoint.load_weights(folder))
 
 
 def _first_line(error: Exception) -> str:

@@ -27,6 +27,11 @@ def open_screen(stream: TextIO, log: RunLog | None = None) -> Screen:
     return Screens(shown)
 
 
+def silent() -> Screen:
+    """Nobody looks: another process is looked at."""
+    return Screens([])
+
+
 @final
 class Screens(Screen):
     """Several at once; none at all is the silence of every process but the first."""

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,7 +180,17 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 def load_training(folder: Path, device: torch.device) -> dict[str, Any]:
     """The training state of a verified checkpoint."""
-    state: dict[str, Any] = torch.load(folder / "training.pt", map_location=device, weights_only=True)
+    return training(read_training(folder), device)
+
+
+def read_training(folder: Path) -> bytes:
+    """The same as it lies there, for `training`."""
+    return (folder / "training.pt").read_bytes()
+
+
+def training(content: bytes, device: torch.device) -> dict[str, Any]:
+    """The training state that was read, with its tensors on that device."""
+    state: dict[str, Any] = torch.load(BytesIO(content), map_location=device, weights_only=True)
     return state
 
 

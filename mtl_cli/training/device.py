@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mtl_cli.options import ConfigError
+from mtl_cli.training.group import local
 from mtl_cli.training.options import Auto, Cpu, Cuda, DeviceOption, Mps, TrainerOptions
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -73,15 +74,31 @@ def repeatable(on: bool) -> None:
 
 
 def _cpu(option: DeviceOption) -> torch.device:
-    if option.threads is not None:
-        torch.set_num_threads(option.threads)
+    _share_cores(option)
     return torch.device("cpu")
 
 
 def _indexed(kind: str, option: DeviceOption, count: int) -> torch.device:
-    index = option.index or 0
+    """The one that was asked for; of several processes on a machine each has its own."""
+    rank, size = local()
+    if size > 1 and option.index is not None:
+        raise ConfigError(f"device.index={option.index} is one, and {size} processes need one each: leave it out")
+    if size > count:
+        raise ConfigError(f"{size} processes need a device each, and torch finds {count}: start fewer")
+    index = rank if option.index is None else option.index
     if index >= count:
         raise ConfigError(f"device.index={index} is not here: torch finds {count}, counted from 0")
+    _share_cores(option)
+    device = torch.device(kind, index)
+    if kind == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _share_cores(option: DeviceOption) -> None:
+    """Processes on one machine have a share of its cores each, unless told how many."""
+    _, size = local()
     if option.threads is not None:
         torch.set_num_threads(option.threads)
-    return torch.device(kind, index)
+    elif size > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))

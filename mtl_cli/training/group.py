@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import distributed
+from torch._C._distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from mtl_cli.options import ConfigError, JobError, SaidError
@@ -16,6 +17,13 @@ def started() -> int | None:
     """How many processes torchrun started this one among; None: it did not."""
     size = os.environ.get("WORLD_SIZE") if "RANK" in os.environ else None
     return None if size is None else int(size)
+
+
+def local() -> tuple[int, int]:
+    """This one's number among those on this machine, and how many there are."""
+    if started() is None:
+        return 0, 1
+    return int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
 
 
 @contextmanager
@@ -31,12 +39,13 @@ def joined() -> Iterator[Processes]:
         return
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    store, rank, size = next(rendezvous("env://", rank, size))  # type: ignore[no-untyped-call]  # torch's is untyped
+    store, rank, size = next(rendezvous("env://", rank, size))
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield Processes()
     except ConfigError:
         if rank == 0:  # a mistake in what was asked for is one in every process
+            _first(store)
             raise
         raise SaidError(2) from None
     except JobError as error:
@@ -46,9 +55,9 @@ def joined() -> Iterator[Processes]:
     distributed.destroy_process_group()
 
 
-def _first(store: distributed.Store) -> bool:
+def _first(store: Store) -> bool:
     """Whether no other process has told of an error; where nobody can say, this one had better tell."""
     try:
-        return store.add("mtl/told", 1) == 1
+        return bool(store.add("mtl/told", 1) == 1)
     except RuntimeError:  # the launcher that holds the store has ended
         return True

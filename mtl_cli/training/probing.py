@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
+from mtl_cli.processes import Processes
 from mtl_cli.training.cost import now
 from mtl_cli.training.engine import Skipped
 
@@ -103,9 +104,11 @@ class Probes:
     Args:
         choices: in the order in which they are made.
         tell: is given the line that says what was decided.
+        processes: of the run; the first one's clock decides.
     """
 
-    def __init__(self, choices: Sequence[Choice], tell: Callable[[str], None]) -> None:
+    def __init__(self, choices: Sequence[Choice], tell: Callable[[str], None], processes: Processes) -> None:
+        self._processes = processes
         self._choices = {choice.name: choice for choice in choices}
         self._tell = tell
         self._open = list(choices)
@@ -164,9 +167,10 @@ class Probes:
             self._tell(f"{choice.words}: the first step {candidate} took {seconds:.0f} s")
         self._taken += 1
         if begun and isinstance(told, Look) and not told.left_out:
-            rows = sum(len(part.inputs) for batch in batches for part in batch.parts)
+            rows = sum(part.portion.total for batch in batches for part in batch.parts)
             self._timings.append(Timing(candidate, told.seen() is not None, seconds, rows))
-        if (chosen := decide(choice, self._taken, self._timings)) is not None:
+        chosen = self._processes.told(lambda: decide(choice, self._taken, self._timings))
+        if chosen is not None:
             self._settle(choice, chosen, _said(choice, chosen, self._timings))
 
     def _settle(self, choice: Choice, chosen: str, line: str) -> None:

@@ -1,0 +1,64 @@
+"""`trainer.processes=N`: starts the processes that `torchrun` would, with its own machinery."""
+
+import logging
+import sys
+import uuid
+from collections.abc import Sequence
+
+from mtl_cli.options import ConfigError, Interrupted, JobError, SaidError
+from mtl_cli.training.group import started
+from mtl_cli.training.options import TrainerOptions
+
+GRACE = 25
+"""Seconds that the others have to end once one has, or a signal came; then they are killed."""
+
+
+def wanted(options: TrainerOptions) -> int:
+    """How many processes to start; 1: none, this one trains. Raises: ConfigError: torchrun started another number."""
+    running = started()
+    if running is None:
+        return options.processes or 1
+    if options.processes not in (None, running):
+        raise ConfigError(
+            f"trainer.processes={options.processes} does not go with torchrun, which started {running}: set it to null"
+        )
+    return 1
+
+
+def start(count: int, words: Sequence[str]) -> None:
+    """Lets so many processes train by those words of the command line, and waits for them.
+
+    Raises: Interrupted: on a signal, when all have saved and ended. JobError: one was killed. SaidError: one has failed
+        and told why.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException  # not at the top: a second to import
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # its lines repeat what ours say
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        shutdown_timeout=GRACE,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "mtl_cli", "train", *words)
+    except SignalException as stopped:
+        raise Interrupted(128 + stopped.sigval) from None
+    except ChildFailedError as failed:
+        codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+        told = [code for code in codes.values() if code > 0]
+        if told:
+            raise SaidError(min(told)) from None
+        rank, failure = failed.get_first_failure()
+        raise JobError(
+            f"process {rank} of {count} was ended by signal {-failure.exitcode}, and so were the others; go on with "
+            "mtl train resume=RUN"
+        ) from None
