@@ -16,8 +16,8 @@ from mtl_cli.options import JobError
 class GoneError(JobError):
     """Another process of the run is no longer there."""
 
-    def __init__(self) -> None:
-        super().__init__("another process of the run has ended")
+    def __init__(self, line: str = "another process of the run has ended") -> None:
+        super().__init__(line)
 
 
 class Portion(NamedTuple):

@@ -97,7 +97,7 @@ def _job(call: Call, outcomes: list[Outcome], traces: sweep.Traces, *, wordy: bo
         outcome = _outcome(call, cfg, wordy=wordy)
         outcomes.append(outcome)
         if outcome.code:
-            _fail(Outcome(outcome.code, _named(outcome.line)) if outcome.line else outcome)
+            _fail(Outcome(outcome.code, _named(outcome.line)))
             if os.getpid() != home:
                 raise JobError(outcome.line)
 
@@ -135,11 +135,11 @@ def _groups(which: str) -> str:
 
 
 def _named(line: str) -> str:
-    """`line` with the job of a sweep that it is about."""
+    """`line` with the job of a sweep that it is about, also where its processes have told it."""
     here = HydraConfig.get()
     if here.mode != RunMode.MULTIRUN:
         return line
-    return f"job {here.job.num} ({' '.join(jobs.told_to_job())}): {line}"
+    return f"job {here.job.num} ({' '.join(jobs.told_to_job())}): {line or 'failed, as said above'}"
 
 
 def _fail(outcome: Outcome) -> int:

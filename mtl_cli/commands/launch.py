@@ -1,12 +1,13 @@
 """`trainer.processes=N`: starts the processes that `torchrun` would, with its own machinery."""
 
 import logging
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
 
 from mtl_cli.options import ConfigError, Interrupted, JobError, SaidError
-from mtl_cli.training.group import started
+from mtl_cli.training.group import OURS, started
 from mtl_cli.training.options import TrainerOptions
 
 GRACE = 25
@@ -42,7 +43,7 @@ def start(count: int, words: Sequence[str]) -> None:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=count,
-        run_id=uuid.uuid4().hex,
+        run_id=f"{OURS}{uuid.uuid4().hex}",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
@@ -54,11 +55,10 @@ def start(count: int, words: Sequence[str]) -> None:
         raise Interrupted(128 + stopped.sigval) from None
     except ChildFailedError as failed:
         codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
-        told = [code for code in codes.values() if code > 0]
-        if told:
-            raise SaidError(min(told)) from None
-        rank, failure = failed.get_first_failure()
+        killed = [rank for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM]  # SIGTERM ends the rest
+        if not killed:
+            raise SaidError(max(1, *codes.values())) from None
         raise JobError(
-            f"process {rank} of {count} was ended by signal {-failure.exitcode}, and so were the others; go on with "
-            "mtl train resume=RUN"
+            f"process {killed[0]} of {count} was ended by signal {-codes[killed[0]]}, and the others with it; go on "
+            "with mtl train resume=RUN, the directory named above"
         ) from None

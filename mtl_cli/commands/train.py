@@ -84,7 +84,7 @@ def _follow(job: Job) -> None:
     try:
         with Stop() as stop:
             watch = Watch(screen, NoStatus(), _primary(job.built), job.config.trainer)
-            loop = _loop(job, progress, watch, Unkept(job.resumed.folder if job.resumed else None))
+            loop = _loop(job, progress, watch, Unkept(Store(job.run_dir)))
             _fit(job, loop, progress, stop)
     except (ConfigError, JobError):
         raise
@@ -116,7 +116,7 @@ def _in_its_directory(job: Job) -> None:
         log.failure(error)
         line = f"{error}; go on with: {rundir.resume_command(run_dir)}"
         _try(lambda: status.write("failed", progress.epoch, progress.step, error=line))
-        raise JobError(line) from error
+        raise GoneError(line) from error
     except Exception as error:
         log.failure(error)
         line = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {_first_line(error)}"

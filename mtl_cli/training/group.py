@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import torch
 from torch import distributed
@@ -10,7 +11,13 @@ from torch._C._distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from mtl_cli.options import ConfigError, JobError, SaidError
-from mtl_cli.processes import Processes
+from mtl_cli.processes import GoneError, Processes
+
+OURS = "mtl-"
+"""How the name of a launch by `trainer.processes` begins: its launcher tells which process has ended."""
+
+TOLD = "mtl/told"
+PATIENCE = timedelta(seconds=3)
 
 
 def started() -> int | None:
@@ -45,19 +52,29 @@ def joined() -> Iterator[Processes]:
         yield Processes()
     except ConfigError:
         if rank == 0:  # a mistake in what was asked for is one in every process
-            _first(store)
+            _first(store, rank)
             raise
         raise SaidError(2) from None
+    except GoneError as error:
+        if not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(OURS) and _first(store, rank):
+            raise
+        raise SaidError(1) from error
     except JobError as error:
-        if _first(store):
+        if _first(store, rank):
             raise
         raise SaidError(1) from error
     distributed.destroy_process_group()
 
 
-def _first(store: Store) -> bool:
-    """Whether no other process has told of an error; where nobody can say, this one had better tell."""
+def _first(store: Store, rank: int) -> bool:
+    """Whether no other process tells of an error; the lead knows more, so others give it time to.
+
+    Where nobody can say, as the launcher that holds the store has ended, this one had better tell.
+    """
     try:
-        return bool(store.add("mtl/told", 1) == 1)
-    except RuntimeError:  # the launcher that holds the store has ended
+        if rank > 0:
+            with suppress(distributed.DistStoreError):  # it did not
+                store.wait([TOLD], PATIENCE)
+        return bool(store.add(TOLD, 1) == 1)
+    except RuntimeError:
         return True

@@ -51,11 +51,11 @@ class Kept(Records):
 class Unkept(Records):
     """Nowhere: another process keeps the same.
 
-    Args:   last: the checkpoint that a resumed run goes on from.
+    Args:   store: that other process's.
     """
 
-    def __init__(self, last: Path | None) -> None:
-        self._last = last
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def write(self, event: Mapping[str, Any]) -> None:
         """Does nothing."""
@@ -64,4 +64,4 @@ class Unkept(Records):
         """Does nothing."""
 
     def last_good(self) -> Path | None:
-        return self._last
+        return self._store.pointed("last")

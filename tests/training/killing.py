@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,37 @@ TINY = [
 
 def train(words: list[str], plan: str = "") -> int | None:
     """Runs `mtl train` with those words; `plan` says when it kills itself, see `_arm`. Returns the exit code."""
+    return _ended([_begun(words, plan, {})])[0]
+
+
+def train_many(words: list[str], plans: list[str]) -> list[int | None]:
+    """The same in several processes, one a plan, as torchrun starts them. Returns their exit codes."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(plans))}
+    shared["LOCAL_WORLD_SIZE"] = shared["WORLD_SIZE"]
+    return _ended(
+        [_begun(words, plan, {**shared, "RANK": str(k), "LOCAL_RANK": str(k)}) for k, plan in enumerate(plans)]
+    )
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _begun(words: list[str], plan: str, environment: dict[str, str]) -> ForkServerProcess:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=_child, args=(words, plan))
+    process = context.Process(target=_child, args=(words, plan, environment))
     process.start()
-    process.join()
-    return process.exitcode
+    return process
+
+
+def _ended(processes: list[ForkServerProcess]) -> list[int | None]:
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
 
 
 def same(first: Path, second: Path) -> list[str]:
@@ -81,8 +108,8 @@ def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
     return same_type and torch.equal(first.nan_to_num(), second.nan_to_num())
 
 
-def _child(words: list[str], plan: str) -> None:
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+def _child(words: list[str], plan: str, environment: dict[str, str]) -> None:
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", **environment}
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  # for the life of the process
     from mtl_cli.__main__ import main
 

@@ -2,7 +2,6 @@
 
 import os
 import random
-import socket
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
 from mtl_cli.processes import Processes, Signals
 from mtl_cli.weighting import base as weighting_base
+from tests.training.killing import free_port
 from tests.training.shares import by_norm, by_part, cut
 from tests.training.test_every_pair import fits
 from tests.training.toys import (
@@ -144,18 +144,12 @@ def _agreements(folder: Path, rank: int) -> None:
     torch.save(found, folder / f"agreed-{rank}.pt")
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes made of every case."""
     folder = tmp_path_factory.mktemp("pair")
     multiprocessing.start_processes(  # type: ignore[no-untyped-call]  # torch's is untyped
-        _rank, args=(_free_port(), str(folder)), nprocs=2, start_method="spawn"
+        _rank, args=(free_port(), str(folder)), nprocs=2, start_method="spawn"
     )
     return folder
 
