@@ -21,7 +21,7 @@ from mtl_cli.saved import locate
 from mtl_cli.tasks.options import LOSSES
 from mtl_cli.training import checkpoint
 from mtl_cli.training.average import Average
-from mtl_cli.training.device import place, repeatable, settled_format
+from mtl_cli.training.device import place, repeatable, settled_format, settled_precision
 from mtl_cli.training.engine import Engine, Settings
 from mtl_cli.training.fit import Loaders
 from mtl_cli.training.graph import Usage, traceless, usage
@@ -82,14 +82,14 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
     examples = _examples(data, device)
     used = usage(model, examples)
     average = Average(model, config.trainer.ema)
-    if config.trainer.compile:
+    if config.trainer.compile is True:
         _compile(model, examples, config.trainer.batch_size)
     optimizer = build_optimizer(
         config.optimizer, OPTIMIZERS.target(config.optimizer), model, [*model.sharing.groups(), *weighting.groups()]
     )
-    settings = Settings(
-        config.seed, config.trainer.clip_norm, HALF[config.trainer.precision], config.trainer.on_nonfinite
-    )
+    precision = settled_precision(config.trainer, device)
+    notes += [f"precision: {precision} (auto) on {device.type}"] if config.trainer.precision == "auto" else []
+    settings = Settings(config.seed, config.trainer.clip_norm, HALF[precision], config.trainer.on_nonfinite)
     engine = Engine(model, data.tasks, methods, optimizer, used, settings)
     _balances(config, used, methods)
     return Built(data, model, used, engine, average, loaders, device, notes)

@@ -28,7 +28,7 @@ from mtl_cli.training.checkpoint import Contents, Store
 from mtl_cli.training.choices import choices
 from mtl_cli.training.cost import Gauge, in_words
 from mtl_cli.training.device import place, settled_format
-from mtl_cli.training.fit import Run, finish, fit, steps_per_epoch
+from mtl_cli.training.fit import Run, finish, fit, steps_in_all, steps_per_epoch
 from mtl_cli.training.options import SCHEDULERS
 from mtl_cli.training.probing import Probes
 from mtl_cli.training.profile import Profile
@@ -83,7 +83,7 @@ def _in_its_directory(job: Job) -> None:
         raise
     except Exception as error:
         log.failure(error)
-        line = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {_first_line(error)}"
+        line = _said(error, run_dir)
         _try(lambda: status.write("failed", progress.epoch, progress.step, error=line))
         raise JobError(f"{line} ({run_dir / 'train.log'} has the traceback)") from error
     finally:
@@ -125,7 +125,8 @@ def _loop(job: Job, progress: Progress, watch: Watch) -> Run:
     """What the loop works with."""
     built, config = job.built, job.config
     metrics = {name: task.option.metrics for name, task in built.data.tasks.items()}
-    probes = Probes(choices(config.trainer, built.engine, built.average), watch.note)
+    steps = steps_in_all(built.loaders.train, config.trainer)
+    probes = Probes(choices(config.trainer, built.engine, built.average, lambda: steps - progress.step), watch.note)
     gauge = Gauge(built.engine, watch.note)
     folder = job.run_dir / "profile" if config.trainer.profile else None
     return Run(
@@ -268,6 +269,16 @@ def _load_best(built: Built, config: Config, store: Store) -> None:
     form = settled_format(config.trainer, checkpoint.decided(checkpoint.load_meta(folder)))
     place(built.average.model, built.device, form)  # as `mtl eval` will have it
     built.average.model.load_state_dict(checkpoint.load_weights(folder))
+
+
+def _said(error: Exception, run_dir: Path) -> str:
+    """What ended the run, in one line."""
+    from torch._dynamo.exc import TorchDynamoException  # torch has no public name for what its compiler raises
+
+    if isinstance(error, TorchDynamoException):
+        way_out = f"{rundir.resume_command(run_dir)} trainer.compile=false"
+        return f"a step's passes could not be compiled ({_first_line(error)}): go on without: {way_out}"
+    return str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:

@@ -122,9 +122,9 @@ class Probes:
         """Takes a step by `take`, as the schedule says, and measures it."""
         choice = self._open[0]
         first, candidate = choice.candidates[0], self._candidate(choice, self._taken)
-        choice.apply(candidate)
-        start = now()
         try:
+            choice.apply(candidate)
+            start = now()
             told = take()
         except choice.fails as error:
             if candidate == first:
@@ -161,7 +161,7 @@ class Probes:
         """Keeps what can be compared, and decides once it is enough."""
         begun = any(self._candidate(choice, step) == candidate for step in range(self._taken))
         if not begun and seconds > SLOW:
-            self._tell(f"{choice.words}: the first step {candidate} took {seconds:.0f} s")
+            self._tell(f"{choice.words}: the first step of {candidate} took {seconds:.0f} s")
         self._taken += 1
         if begun and isinstance(told, Look) and not told.left_out:
             rows = sum(len(part.inputs) for batch in batches for part in batch.parts)
