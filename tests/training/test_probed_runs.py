@@ -84,6 +84,17 @@ def test_the_best_checkpoint_is_evaluated_as_the_run_did_where_it_is_from_before
     assert json.loads(file.read_text())["test"] == final["test"]
 
 
+@pytest.mark.usefixtures("_channels_last_wins")
+def test_an_epochs_checkpoint_is_evaluated_as_its_epoch_was(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(run) == 0
+    assert main(["eval", f"checkpoint={run}/checkpoints/last", "eval.split=val"]) == 0
+    (file,) = run.glob("eval/*-val.json")
+    epoch = json.loads((run / "metrics.jsonl").read_text().splitlines()[-2])
+    assert (epoch["event"], epoch["epoch"]) == ("epoch", 3)
+    assert json.loads(file.read_text())["val"] == epoch["val"]
+
+
 @pytest.mark.parametrize("words", [["trainer.deterministic=true"], ["trainer.memory_format=contiguous"]])
 def test_a_run_that_is_to_repeat_itself_probes_nothing(tmp_path: Path, words: list[str]) -> None:
     assert train(tmp_path / "run", *words, "trainer.epochs=1") == 0
