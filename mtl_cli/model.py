@@ -23,6 +23,9 @@ class Pass(NamedTuple):
     features: dict[str, Features]
 
 
+Run = Callable[[Tensor, Sequence[str], str], dict[str, Features]]
+
+
 class MultiTaskModel(nn.Module):
     """Inputs of one part to an output for each of the named tasks.
 
@@ -42,7 +45,8 @@ class MultiTaskModel(nn.Module):
         own = parts if per_part and len(parts) > 1 else []
         statistics = {slot(part): Statistics(sharing) for part in own}
         self.statistics = nn.ModuleDict({part: found for part, found in statistics.items() if found.by_name()})
-        self._in_training: Callable[[Tensor, Sequence[str], str], dict[str, Features]] = self._features
+        self._in_training: Run = self._features
+        self._compiled: Run | None = None
 
     def forward(self, inputs: Tensor, tasks: Sequence[str], part: str) -> dict[str, Tensor]:
         """The outputs of those tasks, computing only what they need."""
@@ -59,7 +63,12 @@ class MultiTaskModel(nn.Module):
         Heads do not: a tensor that they read, such as the trunk's, would have no gradient of its own.
         """
         functorch_config.donated_buffer = False  # each task has a backward pass of its own over one graph
-        self._in_training = torch.compile(self._features)
+        self._compiled = self._compiled or torch.compile(self._features)
+        self._in_training = self._compiled
+
+    def train_eagerly(self) -> None:
+        """From here on passes in training mode run as they are written; what was compiled is kept for another time."""
+        self._in_training = self._features
 
     def ready(self, tasks: Sequence[str]) -> "MultiTaskModel":
         """What is shipped for those tasks, made of this model's own modules: all heads, their parts' statistics."""

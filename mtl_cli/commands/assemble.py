@@ -22,7 +22,7 @@ from mtl_cli.saved import locate
 from mtl_cli.tasks.options import LOSSES
 from mtl_cli.training import checkpoint
 from mtl_cli.training.average import Average
-from mtl_cli.training.device import place, repeatable, settled_format
+from mtl_cli.training.device import place, repeatable, settled_format, settled_precision
 from mtl_cli.training.engine import Engine, Settings
 from mtl_cli.training.fit import Loaders
 from mtl_cli.training.graph import Usage, traceless, usage
@@ -84,15 +84,17 @@ def assemble(config: Config, resumed: Resumed | None, processes: Processes) -> B
     examples = _examples(data, device)
     used = usage(model, examples)
     average = Average(model, config.trainer.ema)
-    if config.trainer.compile:
+    if config.trainer.compile is True:
         _compile(model, examples, config.trainer.batch_size)
     optimizer = build_optimizer(
         config.optimizer, OPTIMIZERS.target(config.optimizer), model, [*model.sharing.groups(), *weighting.groups()]
     )
+    precision = settled_precision(config.trainer, device)
+    notes += [f"precision: {precision} (auto) on {device.type}"] if config.trainer.precision == "auto" else []
     settings = Settings(
         config.seed,
         config.trainer.clip_norm,
-        HALF[config.trainer.precision],
+        HALF[precision],
         config.trainer.on_nonfinite,
         config.trainer.sync_batchnorm,
     )

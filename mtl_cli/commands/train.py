@@ -26,7 +26,7 @@ from mtl_cli.session import Session
 from mtl_cli.training.checkpoint import Store
 from mtl_cli.training.choices import choices
 from mtl_cli.training.cost import Gauge, in_words
-from mtl_cli.training.fit import Run, finish, fit, steps_per_epoch
+from mtl_cli.training.fit import Run, finish, fit, steps_in_all, steps_per_epoch
 from mtl_cli.training.group import joined
 from mtl_cli.training.options import SCHEDULERS
 from mtl_cli.training.probing import Probes
@@ -119,7 +119,7 @@ def _in_its_directory(job: Job) -> None:
         raise GoneError(line) from error
     except Exception as error:
         log.failure(error)
-        line = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {_first_line(error)}"
+        line = _said(error, run_dir)
         _try(lambda: status.write("failed", progress.epoch, progress.step, error=line))
         raise JobError(f"{line} ({run_dir / 'train.log'} has the traceback)") from error
     finally:
@@ -175,7 +175,9 @@ def _records(job: Job) -> Kept:
 def _loop(job: Job, progress: Progress, watch: Watch, records: Records) -> Run:
     """What the loop works with."""
     built, config = job.built, job.config
-    probes = Probes(choices(config.trainer, built.engine, built.average), watch.note, job.processes)
+    steps = steps_in_all(built.loaders.train, config.trainer)
+    offered = choices(config.trainer, built.engine, built.average, lambda: steps - progress.step)
+    probes = Probes(offered, watch.note, job.processes)
     gauge = Gauge(built.engine, watch.note)
     folder = job.run_dir / "profile" if config.trainer.profile and job.processes.lead else None
     return Run(
@@ -264,6 +266,16 @@ def _notes(job: Job, progress: Progress) -> list[str]:
             f"{config.optimizer.lr * last:.3g}, stays (scheduler.total_epochs={config.trainer.epochs} stretches it)"
         )
     return lines
+
+
+def _said(error: Exception, run_dir: Path) -> str:
+    """What ended the run, in one line."""
+    from torch._dynamo.exc import TorchDynamoException  # torch has no public name for what its compiler raises
+
+    if isinstance(error, TorchDynamoException):
+        way_out = f"{rundir.resume_command(run_dir)} trainer.compile=false"
+        return f"a step's passes could not be compiled ({_first_line(error)}): go on without: {way_out}"
+    return str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:

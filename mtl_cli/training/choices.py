@@ -1,21 +1,31 @@
-"""What a run may choose by probing: how maps lie in memory."""
+"""What a run may choose by probing: how maps lie in memory, and whether its passes are compiled."""
+
+from collections.abc import Callable
 
 from mtl_cli.training.average import Average
 from mtl_cli.training.device import FORMATS, lay_out
 from mtl_cli.training.engine import Engine
 from mtl_cli.training.optimizer import lay_alike
 from mtl_cli.training.options import TrainerOptions
-from mtl_cli.training.probing import Choice
+from mtl_cli.training.probing import TIMED, Choice
 
-MEMORY_FORMAT = "memory_format"
+PAYS = 600.0
+"""Seconds of training that must be left for compiling to be tried, which takes a minute or so by itself."""
 
 
-def choices(options: TrainerOptions, engine: Engine, average: Average) -> list[Choice]:
-    """Those that were left to the run, and have more than one answer; a repeatable run has none."""
+def choices(options: TrainerOptions, engine: Engine, average: Average, left: Callable[[], int]) -> list[Choice]:
+    """Those that were left to the run, and have more than one answer; a repeatable run has none.
+
+    Args:   left: how many steps are left to take.
+    """
     found: list[Choice] = []
+    if options.deterministic:
+        return found
     maps = any(parameter.dim() == 4 for parameter in engine.model.parameters())
-    if options.memory_format == "auto" and maps and not options.deterministic:
+    if options.memory_format == "auto" and maps:
         found.append(_memory_format(engine, average))
+    if options.compile == "auto":
+        found.append(_compile(engine, left))
     return found
 
 
@@ -23,6 +33,24 @@ def _memory_format(engine: Engine, average: Average) -> Choice:
     def apply(candidate: str) -> None:
         for model in (engine.model, average.model):
             lay_out(model, FORMATS[candidate])
-        lay_alike(engine.optimizer)
+        lay_alike(engine.optimizer)  # here, and not in the step that is timed
 
-    return Choice(MEMORY_FORMAT, "memory format", tuple(FORMATS), apply)
+    return Choice("memory_format", "memory format", tuple(FORMATS), apply)
+
+
+def _compile(engine: Engine, left: Callable[[], int]) -> Choice:
+    def apply(candidate: str) -> None:
+        if candidate == "compiled":
+            engine.model.compile_training()
+        else:
+            engine.model.train_eagerly()
+
+    return Choice(
+        "compile",
+        "compile",
+        ("eager", "compiled"),
+        apply,
+        opening=TIMED + 1,
+        pays=lambda seconds: seconds * left() >= PAYS,
+        fails=(RuntimeError, OSError),
+    )

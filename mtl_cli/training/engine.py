@@ -141,17 +141,25 @@ class Engine:
             look.heldout = self._look_aside(heldout, look.step)
         state = {name: tensor.clone() for name, tensor in self._moved()}
         begun = time.perf_counter()
-        faults = self._by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
+        try:
+            faults = self._by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
+        except Exception:
+            self._undo(state)
+            raise
         self.spent = time.perf_counter() - begun
         if faults is None and self._kit.penalties.regularize(look, self._kit.reached(look.tasks)):
             self.scale.went_well()
             return None
+        self._undo(state)
         faults = faults or Faults()
+        return faults if faults.tasks or by_task else self._named(batches, look, seed)
+
+    def _undo(self, state: Mapping[str, Tensor]) -> None:
+        """Forgets a step's gradients, and puts back what they moved on the way."""
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, tensor in self._moved():
                 tensor.copy_(state[name])
-        return faults if faults.tasks or by_task else self._named(batches, look, seed)
 
     def _named(self, batches: Sequence[Batch], look: Look, seed: int) -> Faults:
         """Whose gradients are at fault where one backward pass did not tell."""

@@ -121,6 +121,12 @@ def steps_per_epoch(train: TrainLoader, options: TrainerOptions) -> int:
     return math.ceil(train.steps / options.accumulate)
 
 
+def steps_in_all(train: TrainLoader, options: TrainerOptions) -> int:
+    """Optimizer steps in the run, if nothing ends it before."""
+    total = steps_per_epoch(train, options) * options.epochs
+    return min(total, options.max_steps or total)
+
+
 def _over(run: Run, progress: Progress) -> bool:
     options = run.options
     limit = options.max_steps is not None and progress.step >= options.max_steps

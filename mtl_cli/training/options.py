@@ -103,7 +103,8 @@ class TrainerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     accumulate: Annotated[Count, Meta(description="forward passes for one step of the optimizer")]
     clip_norm: Annotated[Positive | None, Meta(description="largest norm of the whole gradient; null: no clipping")]
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], Meta(description="bf16, fp16: forward passes under autocast; fp16 on CUDA")
+        Literal["fp32", "bf16", "fp16", "auto"],
+        Meta(description="bf16, fp16: forward passes under autocast; fp16 on CUDA; auto: bf16 on GPUs that have it"),
     ]
     ema: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | None,
@@ -119,7 +120,10 @@ class TrainerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Literal["stop", "skip_task", "skip_step"],
         Meta(description="what ends, or is left out, where a loss or gradient is not finite"),
     ]
-    compile: Annotated[bool, Meta(description="compile the training passes with torch.compile")]
+    compile: Annotated[
+        bool | Literal["auto"],
+        Meta(description="compile the training passes with torch.compile; auto: where first steps show that it pays"),
+    ]
     deterministic: Annotated[bool, Meta(description="only algorithms that give the same bits each time; may be slower")]
     profile: Annotated[bool, Meta(description="write where the time of a step goes, and a trace of torch's profiler")]
     select: Annotated[str, Meta(description="best epoch by mean or worst skill, or by one task's primary metric")]

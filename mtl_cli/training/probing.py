@@ -15,9 +15,11 @@ from mtl_cli.training.cost import now
 from mtl_cli.training.engine import Skipped
 
 TIMED = 3
-"""Steps of each candidate that are compared, after a first one that sets up much."""
+"""Steps of each candidate that are compared at least, after a first one that sets up much."""
+TIMED_MOST = 9
+"""As many where one candidate's steps take now more and now less than another's: the machine is busy, or both alike."""
 MOST = 60
-"""Probed steps after which the first candidate stays: steps that can be compared are too rare in this run."""
+"""Probed steps after which it is decided in any case: steps that can be compared are rare in this run."""
 CLEARLY = 0.97
 """The first candidate is left for one whose step takes less than this share of its own."""
 SLOW = 5.0
@@ -74,8 +76,10 @@ def decide(choice: Choice, taken: int, timings: Sequence[Timing]) -> str | None:
     if taken == choice.opening > 0 and not _pays(choice, timings):
         return first
     found = comparable(choice, timings)
+    if taken < MOST and (found is None or not _clear(found)):
+        return None
     if found is None:
-        return first if taken >= MOST else None
+        return first
     seconds = {candidate: statistics.median(its) for candidate, its in found.items()}
     fastest = min(seconds, key=seconds.__getitem__)
     return fastest if seconds[fastest] < CLEARLY * seconds[first] else first
@@ -89,6 +93,14 @@ def comparable(choice: Choice, timings: Sequence[Timing]) -> dict[str, list[floa
         if all(len(its) >= TIMED for its in found.values()):
             return found
     return None
+
+
+def _clear(found: Mapping[str, Sequence[float]]) -> bool:
+    """Whether every step of the best candidate takes less than all steps of the others, or all had enough."""
+    if all(len(its) >= TIMED_MOST for its in found.values()):
+        return True
+    best = min(found, key=lambda candidate: statistics.median(found[candidate]))
+    return all(min(its) > max(found[best]) for candidate, its in found.items() if candidate != best)
 
 
 def _pays(choice: Choice, timings: Sequence[Timing]) -> bool:
@@ -109,7 +121,6 @@ class Probes:
 
     def __init__(self, choices: Sequence[Choice], tell: Callable[[str], None], processes: Processes) -> None:
         self._processes = processes
-        self._choices = {choice.name: choice for choice in choices}
         self._tell = tell
         self._open = list(choices)
         self._taken = 0
@@ -125,9 +136,9 @@ class Probes:
         """Takes a step by `take`, as the schedule says, and measures it."""
         choice = self._open[0]
         first, candidate = choice.candidates[0], self._candidate(choice, self._taken)
-        choice.apply(candidate)
-        start = now()
         try:
+            choice.apply(candidate)
+            start = now()
             told = take()
         except choice.fails as error:
             if candidate == first:
@@ -164,7 +175,7 @@ class Probes:
         """Keeps what can be compared, and decides once it is enough."""
         begun = any(self._candidate(choice, step) == candidate for step in range(self._taken))
         if not begun and seconds > SLOW:
-            self._tell(f"{choice.words}: the first step {candidate} took {seconds:.0f} s")
+            self._tell(f"{choice.words}: the first step of {candidate} took {seconds:.0f} s")
         self._taken += 1
         if begun and isinstance(told, Look) and not told.left_out:
             rows = sum(part.portion.total for batch in batches for part in batch.parts)

@@ -167,5 +167,13 @@ def test_the_decision_is_a_function_of_the_timings() -> None:
         return [Timing(NAMES[k % 2], False, its, 10) for k, its in enumerate(seconds)]
 
     assert decide(choice, 5, timings(1, 0.5, 1, 0.5, 1)) is None
-    assert decide(choice, 6, timings(1, 0.5, 1, 0.5, 1, 9)) == "fast"
-    assert decide(choice, 6, timings(1, 0.5, 9, 1.5, 1, 9)) == "slow"
+    assert decide(choice, 6, timings(1, 0.5, 1, 0.5, 1, 0.6)) == "fast"
+    assert decide(choice, 6, timings(1, 1.5, 1, 1.5, 1, 9)) == "slow"
+
+
+def test_steps_that_take_now_more_and_now_less_are_compared_for_longer() -> None:
+    choice = Choice("form", "the form", NAMES, lambda _: None)
+    uneven = [Timing(NAMES[k % 2], False, 1 + k % 2 * (-0.1 if k % 3 else 0.3), 10) for k in range(18)]
+    for taken in range(2, 18):
+        assert decide(choice, taken, uneven[:taken]) is None
+    assert decide(choice, 18, uneven) == "fast"
