@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mtl_cli.processes import Processes
 from mtl_cli.training.average import Average
 from mtl_cli.training.device import FORMATS, lay_out
 from mtl_cli.training.engine import Engine
@@ -24,7 +25,7 @@ def choices(options: TrainerOptions, engine: Engine, average: Average, left: Cal
     maps = any(parameter.dim() == 4 for parameter in engine.model.parameters())
     if options.memory_format == "auto" and maps:
         found.append(_memory_format(engine, average))
-    if options.compile == "auto":
+    if options.compile == "auto" and not Processes().grouped:  # a compiler that fails in one leaves the others waiting
         found.append(_compile(engine, left))
     return found
 

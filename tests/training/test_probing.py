@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_cli.look import Look
+from mtl_cli.processes import Processes
 from mtl_cli.training import probing
 from mtl_cli.training.engine import Reason, Skipped
 from mtl_cli.training.faults import Faults
@@ -31,7 +32,7 @@ class Clocked:
         self.told: list[str] = []
         monkeypatch.setattr(probing, "now", lambda: self.now)
         self.choice = Choice("form", "the form", NAMES, self.apply, **told)  # type: ignore[arg-type]  # a test's words
-        self.probes = Probes([self.choice], self.told.append)
+        self.probes = Probes([self.choice], self.told.append, Processes())
 
     def apply(self, candidate: str) -> None:
         """Takes that one from here on."""
