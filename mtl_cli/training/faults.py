@@ -49,6 +49,12 @@ def found(tasks: Sequence[str], losses_T: Tensor, sizes_T: Tensor) -> Faults | N
 
 
 def finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether all numbers are; asks the device once."""
+    """Whether all numbers are; asks the device once.
+
+    Their Euclidean norm tells, for which a device has one kernel; where the squares overflow, the largest number does.
+    """
     held = [tensor for tensor in tensors if tensor.numel()]
-    return not held or bool(largest(held, held[0].new_zeros(())).isfinite())
+    if not held:
+        return True
+    norm = nn.utils.get_total_norm(held, foreach=True if held[0].device.type in ("cpu", "cuda") else None)
+    return bool(norm.isfinite()) or bool(largest(held, held[0].new_zeros(())).isfinite())

@@ -39,6 +39,8 @@ class Penalties:
 
     def of_sharing(self, forward: Forward, look: Look, passes: int) -> Tensor | None:
         """This pass's share of the sharing's penalty, which is the mean over passes and processes. Shape: ()"""
+        if not self.of_features:
+            return None
         merged = {task: found for features in forward.features for task, found in features.items()}
         penalty = self._model.sharing.penalty(merged, self._model.heads_by_task())
         if penalty is None:
@@ -57,6 +59,8 @@ class Penalties:
 
     def regularize(self, look: Look, reached: frozenset[str]) -> None:
         """Adds the regularizers' gradients to those of the parameters that the step's active tasks reach."""
+        if not self._regularizers:
+            return
         own = {task: self._usage.own[task] for task in look.tasks}
         shared = [name for name in self._usage.shared if name in reached]
         for name, regularizer in self._regularizers.items():

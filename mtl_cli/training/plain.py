@@ -79,7 +79,8 @@ class Plain:
         given: list[Tensor] = []
         for parameter in self._kit.parameters.values():
             if parameter.grad is not None:
-                parameter.grad = scale.down(parameter.grad)
+                if scale.on:
+                    parameter.grad = scale.down(parameter.grad)
                 given.append(parameter.grad)
         if finite([look.losses_T, look.c_T, *given, *self._kit.weighting_gradients(), *self._kit.statistics()]):
             return None

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from mtl_cli.contracts import slot
+from mtl_cli.draws import seed_passes
 from mtl_cli.look import Look
 from mtl_cli.training.engine import Reason, Skipped
 from mtl_cli.training.faults import Faults, finite, found, largest
@@ -149,3 +150,10 @@ def test_a_large_number_is_finite_and_a_nan_among_others_is_not() -> None:
     sizes, losses = torch.tensor([1.0, torch.inf, torch.nan]), torch.tensor([1.0, 2.0, torch.nan])
     assert found(("a", "b", "c"), losses, sizes) == Faults(("c",), ("b",))
     assert found(("a",), losses[:1], sizes[:1]) is None
+
+
+def test_passes_draw_as_after_torch_s_own_seed() -> None:
+    seed_passes(2**62 + 5, torch.device("cpu"))
+    mine = torch.rand(4)
+    torch.manual_seed(2**62 + 5)
+    assert torch.equal(mine, torch.rand(4))
