@@ -88,11 +88,20 @@ def assemble(config: Config, resumed: Resumed | None) -> Built:
         config.optimizer, OPTIMIZERS.target(config.optimizer), model, [*model.sharing.groups(), *weighting.groups()]
     )
     settings = Settings(
-        config.seed, config.trainer.clip_norm, HALF[config.trainer.precision], config.trainer.on_nonfinite
+        config.seed,
+        config.trainer.clip_norm,
+        HALF[config.trainer.precision],
+        config.trainer.on_nonfinite,
+        read_later=waits(device),
     )
     engine = Engine(model, data.tasks, methods, optimizer, used, settings)
     _balances(config, used, methods)
     return Built(data, model, used, engine, average, loaders, device, notes)
+
+
+def waits(device: torch.device) -> bool:
+    """Whether the host would wait for the device to say what is not finite."""
+    return device.type != "cpu"
 
 
 def wants_heldout(config: Config) -> bool:

@@ -28,6 +28,7 @@ from mtl_cli.training.penalties import Penalties
 from mtl_cli.training.plain import Plain
 from mtl_cli.training.processes import Processes
 from mtl_cli.training.scale import LossScale
+from mtl_cli.training.unread import Unread
 
 
 class Reason(Enum):
@@ -49,12 +50,14 @@ class Settings(NamedTuple):
     """seed: of the passes' random draws. clip_norm: largest norm of the whole gradient. half: autocast's type.
 
     on_nonfinite: what is left out where a loss or gradient is not finite: that task, or the step (stop: the caller's).
+    read_later: whether the caller asks `Engine.unread` later on what of a plain step is not finite.
     """
 
     seed: int
     clip_norm: float | None
     half: torch.dtype | None
     on_nonfinite: Literal["stop", "skip_task", "skip_step"] = "stop"
+    read_later: bool = False
 
 
 class Engine:
@@ -83,6 +86,9 @@ class Engine:
         """Seconds that the last step's gradients took."""
         self._tasks = tasks
         self._settings = settings
+        alone = not Processes().grouped and not self.scale.on and not methods.regularizers
+        self.unread = Unread(next(model.parameters()).device, settings.read_later and alone)
+        """Of plain steps; not with several processes, a loss scale or regularizers: they ask at once."""
         self._kit = self._equip()
         self._plain = Plain(self._kit, self.balanced)
         last_stage = _names(self._kit.parameters, model.sharing.last_stage())
@@ -137,7 +143,7 @@ class Engine:
             look.again_by(lambda: self._again(batches, look, seed, wants.pieces))
         if heldout is not None:
             look.heldout = self._look_aside(heldout, look.step)
-        if self._moved:
+        if self._moved and (by_task or not self.unread.on):
             torch._foreach_copy_(self._before, self._moved)  # one call for many small ones
         begun = time.perf_counter()
         faults = self._by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
@@ -225,6 +231,7 @@ class Engine:
             Penalties(model, self.usage, methods.regularizers, self.scale, processes.size),
             processes,
             self.scale,
+            self.unread,
         )
 
     def _check(self) -> None:

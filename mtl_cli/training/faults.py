@@ -56,5 +56,9 @@ def finite(tensors: Iterable[Tensor]) -> bool:
     held = [tensor for tensor in tensors if tensor.numel()]
     if not held:
         return True
-    norm = nn.utils.get_total_norm(held, foreach=True if held[0].device.type in ("cpu", "cuda") else None)
-    return bool(norm.isfinite()) or bool(largest(held, held[0].new_zeros(())).isfinite())
+    return bool(norm(held).isfinite()) or bool(largest(held, held[0].new_zeros(())).isfinite())
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of all numbers; not finite where one is not, or its square overflows. Shape: ()"""
+    return nn.utils.get_total_norm(tensors, foreach=True if tensors[0].device.type in ("cpu", "cuda") else None)

@@ -70,5 +70,5 @@ class Methods(NamedTuple):
         """The aggregation's weights where it asks for no gradients; None: it is the plain sum. Shapes: (T,)"""
         assert isinstance(self.aggregation, WeightedAggregation)
         weights_T = self.aggregation.weights(look)
-        plain = self.aggregation.needs.level == "losses" and bool((weights_T == 1).all())
+        plain = self.aggregation.needs.level == "losses" and all(weight == 1 for weight in weights_T.tolist())
         return None if plain else weights_T
