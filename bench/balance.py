@@ -110,5 +110,7 @@ def _beside(
     label, _ = best(ways, told)
     for name in names:
         mine = by_mtl(copy.deepcopy(model), tasks, batch, "fixed", name, **METHODS[name].options)
-        other = by_torchjd(copy.deepcopy(model), batch, theirs(name, len(tasks)), SETTINGS[label])
-        yield row(f"{name}, {what}, T = {len(tasks)}", f"TorchJD, {label}", (mine, other), bar, turns, told)
+        aggregator = theirs(name, len(tasks))
+        other = by_torchjd(copy.deepcopy(model), batch, aggregator, SETTINGS[label])
+        plain = label if isinstance(aggregator, GramianWeightedAggregator) else label.partition(",")[0]
+        yield row(f"{name}, {what}, T = {len(tasks)}", f"TorchJD, {plain}", (mine, other), bar, turns, told)
