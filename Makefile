@@ -4,6 +4,7 @@ RIGHT   = 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 BIN     = .venv/bin
 READY   = .venv/.ready
 UV      = 'uv>=0.9,<1'
+DEVICE ?= cpu
 
 # With it, importing torch compiles it anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,12 +31,8 @@ check: $(READY)  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## solvers and steps beside TorchJD's, a step against a plain loop, sharings against hard
-	$(BIN)/python -m bench.solvers
-	$(BIN)/python -m bench.balance
-	$(BIN)/python -m bench.parts
-	$(BIN)/python -m bench.step $(ARGS)
-	$(BIN)/python -m bench.cost
+bench: $(READY)  ## docs/benchmarks.md, measured anew; make bench DEVICE=cuda ARGS="--only step,epoch"
+	$(BIN)/python -m bench.table --device $(DEVICE) $(ARGS)
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.step import CLASSES, SHAPE, by_mtl, compare, make_tasks
+from bench.step import CLASSES, SHAPE, by_mtl, make_tasks
+from bench.turns import compare
 from mtl_cli.backbones.base import BackboneFactory, Spec
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.beneath import packaged

@@ -1,38 +1,36 @@
 """A balancing step with a data set for each task, beside TorchJD's on the same work: one process, interleaved.
 
 The network has no batch norm, so a forward pass a part and one joint forward pass of all rows give the same gradients:
-TorchJD is timed in each way, and the gradients are compared too. Prints a Markdown table of ratios of time a step,
-median and quartiles; `make bench` runs it.
+TorchJD may do either.
 """
 
-import argparse
 import copy
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torchjd.aggregation import Aggregator, UPGrad
 from torchjd.autojac import jac, jac_to_grad, mtl_backward
 
-from bench.step import CLASSES, SHAPE, compare, make_tasks
-from mtl_cli.aggregation import base as aggregation_base
-from mtl_cli.backbones.base import BackboneFactory
-from mtl_cli.backbones.options import BACKBONES, Cnn
-from mtl_cli.data.base import Batch, InputSpec, Part
+from bench.balance import best
+from bench.step import THE_CNN, by_mtl, make_batch, make_model, make_tasks, modules
+from bench.turns import Found, Step, Told, row
+from mtl_cli.data.base import Batch
 from mtl_cli.model import MultiTaskModel
-from mtl_cli.sharing.options import SHARINGS, Hard
 from mtl_cli.tasks.base import Task
-from mtl_cli.tasks.heads import LinearHead
-from mtl_cli.tasks.options import Linear
-from mtl_cli.training.engine import Engine, Settings
-from mtl_cli.training.graph import usage
-from mtl_cli.training.methods import Methods
-from mtl_cli.weighting import base as weighting_base
 
-Step = Callable[[int], None]
+ABOUT = (
+    "One task per sample: each task has images of its own, 120 rows in all, on the cnn; upgrad on both sides. TorchJD\n"
+    "by the quickest of its ways: a forward pass a part or a joint one, a backward pass a task or all in one by vmap."
+)
+ROWS = 120
+BARS = {4: None, 10: 0.25, 40: 0.1}
+TURNS = {4: 15, 10: 8, 40: 3}
+FURTHEST = 1e-3
+"""Between the two sides' gradients, relative to the largest: a first step of TorchJD's in float32."""
 
 
 class Theirs(NamedTuple):
@@ -40,52 +38,6 @@ class Theirs(NamedTuple):
 
     name: str
     make: Callable[[MultiTaskModel, Batch, Aggregator], Step]
-
-
-def make_model(tasks: dict[str, Task]) -> MultiTaskModel:
-    """The small CNN without norm, with a linear head for each task and a part for each."""
-    option = Cnn(channels=32, depth=3, norm="none", freeze=None)
-    sharing = SHARINGS.target(Hard(split_at=None))(
-        Hard(split_at=None), BackboneFactory(BACKBONES.target(option)(option, InputSpec(SHAPE))), {}
-    )
-    heads = {n: LinearHead(Linear(at=None), sharing.spec(n), t.width, n) for n, t in tasks.items()}
-    return MultiTaskModel(sharing, heads, {task: f"part of {task}" for task in tasks}, per_part=True)
-
-
-def make_batch(tasks: Sequence[str], rows: int) -> Batch:
-    """So many rows of each task's own images."""
-    parts = [
-        Part(f"part of {task}", torch.randn(rows, *SHAPE), {task: torch.randint(0, CLASSES, (rows,))}, {task: rows})
-        for task in tasks
-    ]
-    return Batch(parts)
-
-
-def by_mtl(model: MultiTaskModel, tasks: dict[str, Task], batch: Batch, aggregation: str) -> Step:
-    """The engine's step."""
-    weighs = weighting_base.build("fixed", list(tasks)).weighting
-    aggregates = aggregation_base.build(aggregation, list(tasks)).aggregation
-    used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
-    settings = Settings(0, None, half=None)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, settings)
-
-    def step(number: int) -> None:
-        engine.step([batch], number, 1000)
-
-    return step
-
-
-def by_hand(model: MultiTaskModel, batch: Batch) -> Step:
-    """The plain sum of the losses after one joint forward pass, one backward pass: what a step costs at least."""
-    optimizer, losses = _begun(model, batch, joint=True)
-
-    def step(number: int) -> None:  # noqa: ARG001  # all sides take the same
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(losses()[0]).sum().backward()
-        optimizer.step()
-
-    return step
 
 
 def by_torchjd(joint: bool, chunk: int | None) -> Callable[[MultiTaskModel, Batch, Aggregator], Step]:
@@ -134,17 +86,16 @@ WAYS = (
     Theirs("a pass a part, default", by_torchjd(joint=False, chunk=None)),
     Theirs("a joint pass, chunk size 1", by_torchjd(joint=True, chunk=1)),
     Theirs("a joint pass, default", by_torchjd(joint=True, chunk=None)),
-    Theirs("`jac` by hand, a graph a task", a_graph_a_task),
 )
+BY_HAND = Theirs("`jac` by hand, a graph a task", a_graph_a_task)
 
 
 def _begun(
     model: MultiTaskModel, batch: Batch, joint: bool
 ) -> tuple[torch.optim.Optimizer, Callable[[], tuple[list[Tensor], list[Tensor]]]]:
     """An optimizer, and what computes the losses and the features that they are read from."""
-    backbone = model.sharing.backbone
-    assert isinstance(backbone, nn.Module)
-    targets = [(model.heads[f"task:{t}"].layers, y) for part in batch.parts for t, y in part.targets.items()]
+    backbone, heads = modules(model)
+    targets = [(heads[task], target) for part in batch.parts for task, target in part.targets.items()]
     inputs = torch.cat([part.inputs for part in batch.parts])
     sizes = [len(part.inputs) for part in batch.parts]
     model.train()
@@ -161,48 +112,28 @@ def _begun(
 def same_gradients(model: MultiTaskModel, tasks: dict[str, Task], batch: Batch, way: Theirs) -> float:
     """How far apart the two sides' gradients are after one step, relative to the largest."""
     mine, its = copy.deepcopy(model), copy.deepcopy(model)
-    by_mtl(mine, tasks, batch, "upgrad")(0)
+    by_mtl(mine, tasks, batch, "fixed", "upgrad")(0)
     way.make(its, batch, UPGrad())(0)
     pairs = [(p.grad, q.grad) for p, q in zip(mine.parameters(), its.parameters(), strict=True)]
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs if a is not None and b is not None)
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, nargs="+", default=[4, 10, 40])
-    parser.add_argument("--rows", type=int, default=120, help="of all parts together")
-    parser.add_argument("--pairs", type=int, nargs="+", default=[30, 12, 6])
-    told = parser.parse_args()
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    print(
-        f"CNN without norm, 32-64-128, {told.rows} rows in all, upgrad; {threads} threads, torch {torch.__version__}.\n"
-    )
-    print("| tasks | beside | mtl's step over it, median | quartiles | the other, ms | gradients apart |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for count, pairs in zip(told.tasks, told.pairs, strict=True):
+def measure(told: Told) -> Found:
+    """Three numbers of tasks; beside a loop that TorchJD does not have, too, and the plain sum by hand."""
+    for count, turns in TURNS.items():
         tasks = make_tasks(count)
-        batch = make_batch(list(tasks), told.rows // count)
-        model = make_model(tasks)
-        for way in WAYS:
-            mine, its = (
-                by_mtl(copy.deepcopy(model), tasks, batch, "upgrad"),
-                way.make(copy.deepcopy(model), batch, UPGrad()),
+        batch = make_batch(list(tasks), ROWS // count, told.device, apart=True)
+        model = make_model("cnn", tasks, apart=True, **THE_CNN).to(told.device)
+        ways = [(way.name, partial(way.make, copy.deepcopy(model), batch, UPGrad())) for way in WAYS]
+        label, _ = best(ways, told)
+        (way,) = [way for way in WAYS if way.name == label]
+        if (apart := same_gradients(model, tasks, batch, way)) > FURTHEST:
+            raise SystemExit(
+                f"both sides should have the same gradients. Found {apart:.0e} between them at T = {count}"
             )
-            apart = f"{same_gradients(model, tasks, batch, way):.0e}"
-            print(f"| {count} | TorchJD, {way.name} | {_measured(mine, its, pairs)} | {apart} |", flush=True)
-        for name in ("upgrad", "sum"):
-            mine, plain = by_mtl(copy.deepcopy(model), tasks, batch, name), by_hand(copy.deepcopy(model), batch)
-            line = f"the plain sum by hand, a joint pass{'' if name == 'upgrad' else '; mtl with sum'}"
-            print(f"| {count} | {line} | {_measured(mine, plain, pairs)} | |", flush=True)
-
-
-def _measured(mine: Step, its: Step, pairs: int) -> str:
-    ratios, each = compare(mine, its, pairs)
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.3f} | {low:.3f} to {high:.3f} | {each:.0f}"
-
-
-if __name__ == "__main__":
-    main()
+        for its, bar in ((way, BARS[count]), (BY_HAND, None)):
+            sides = (
+                by_mtl(copy.deepcopy(model), tasks, batch, "fixed", "upgrad"),
+                its.make(copy.deepcopy(model), batch, UPGrad()),
+            )
+            yield row(f"one task per sample, T = {count}", f"TorchJD, {its.name}", sides, bar, turns, told)

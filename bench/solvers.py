@@ -1,28 +1,28 @@
-"""Weights from a Gramian: ours beside TorchJD's in one process, interleaved, on the same random Gramians.
+"""Weights from a Gramian: ours beside TorchJD's in one process, interleaved, on the same random Gramians."""
 
-`python -m bench.solvers` prints a Markdown table of milliseconds, medians and quartiles; names compare only these. Ours
-is the whole call from outside, `build(name, tasks).from_gramian(gramian, losses)`; TorchJD's is that of its weighting,
-given the Gramian, or the rows where it wants those. Every other Gramian is of gradients that conflict, each with the
-mean of all taken off.
-"""
-
-import argparse
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 
 import torch
 from torch import Tensor
 from torchjd import aggregation as torchjd
 
+from bench.turns import Found, Row, Told
 from mtl_cli.aggregation.base import build
 from tests.aggregation.fidelity import METHODS, Steered
 
+ABOUT = (
+    "Weights from a Gramian alone, one thread. Ours is the whole call from outside,\n"
+    "`build(name, tasks).from_gramian`. TorchJD's is that of its weighting, given the Gramian, or the rows where it\n"
+    "wants those. Every other Gramian is of gradients that conflict, each with the mean of all taken off."
+)
+TASKS = (2, 10, 40)
+TURNS = 20
 WIDTH = 1000
 WARM = 3
 TURN = 5.0
-"""Milliseconds."""
+"""Milliseconds that a turn of quick ones takes at least."""
 
 
 def rows_of(tasks: int, seed: int) -> Tensor:
@@ -76,34 +76,15 @@ def compare(name: str, tasks: int, pairs: int) -> tuple[list[float], list[float]
     return times
 
 
-def shown(times: list[float]) -> str:
-    """Median and quartiles."""
-    low, middle, high = statistics.quantiles(times, n=4)
-    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
-
-
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    known = [name for name, method in METHODS.items() if method.theirs is not None and " " not in name]
-    parser.add_argument("names", nargs="*", default=[], choices=[*known, []])
-    parser.add_argument("--tasks", nargs="*", type=int, default=[2, 10, 40])
-    parser.add_argument("--pairs", type=int, default=40)
-    told = parser.parse_args()
+def measure(told: Told) -> Found:
+    """Every method that both have, at three numbers of tasks; always on the CPU, by wall time and one thread."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    print(
-        f"Milliseconds, median (quartiles) of {told.pairs} turns, one thread, torch {torch.__version__}, TorchJD",
-        end=" ",
-    )
-    print(f"{version('torchjd')}. Repeat: `python -m bench.solvers --pairs {told.pairs}`\n")
-    print("| method | T | ours | TorchJD's | ratio of the medians |")
-    print("| --- | --- | --- | --- | --- |")
-    for name in told.names or known:
-        for tasks in told.tasks:
-            mine, other = compare(name, tasks, told.pairs)
-            ratio = statistics.median(mine) / statistics.median(other)
-            print(f"| `{name}` | {tasks} | {shown(mine)} | {shown(other)} | {ratio:.2f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    for name in (name for name, method in METHODS.items() if method.theirs is not None and " " not in name):
+        for tasks in TASKS:
+            turns = told.turns(TURNS)
+            mine, other = compare(name, tasks, turns)
+            ratios = [a / b for a, b in zip(mine, other, strict=True)]
+            what, each = f"weights by {name}, T = {tasks}", statistics.median(other)
+            yield Row(what, "TorchJD", statistics.quantiles(ratios, n=4), None, each, "ms", turns)
+    torch.set_num_threads(threads)

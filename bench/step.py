@@ -1,22 +1,18 @@
-"""A step of mtl beside a plain hand-written loop: same model, same batches, one process, interleaved.
+"""A step of mtl beside a plain hand-written loop: same model, same batch, one process, interleaved."""
 
-Prints a Markdown table of ratios of time a step, median and quartiles. `make bench` runs it.
-"""
-
-import argparse
 import copy
-import statistics
-import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import nn
 from torch.nn import functional
 
+from bench.turns import Found, Step, Told, row
 from mtl_cli.aggregation import base as aggregation_base
 from mtl_cli.backbones.base import BackboneFactory
-from mtl_cli.backbones.options import BACKBONES, Cnn
+from mtl_cli.backbones.options import BACKBONES
+from mtl_cli.beneath import packaged
 from mtl_cli.data.base import Batch, InputSpec, Part
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
@@ -34,13 +30,11 @@ from mtl_cli.weighting import base as weighting_base
 
 CLASSES = 10
 SHAPE = (3, 32, 32)
-ROWS = (
-    ("fixed + sum", "fixed", "sum"),
-    ("uw + sum", "uw", "sum"),
-    ("dwa + sum", "dwa", "sum"),
-    ("fixed + pcgrad", "fixed", "pcgrad"),
-    ("fixed + db", "fixed", "db"),
-)
+THE_CNN: dict[str, Any] = {"norm": "none"}
+"""What the cnn of these figures has other than its YAML: 32-64-128 channels without norm."""
+ABOUT = "A step with its totals, by the engine, beside a loop by hand: three tasks of ten classes, AdamW."
+BAR = 1.03
+PAIRS = {"cnn": 40, "resnet18_cifar": 6}
 
 
 def make_tasks(count: int) -> dict[str, Task]:
@@ -54,43 +48,74 @@ def make_tasks(count: int) -> dict[str, Task]:
     return {name: ClassificationTask(name, option, fitted, CrossEntropyLoss(loss, ())) for name in names}
 
 
-def make_model(tasks: dict[str, Task], channels: int, norm: Literal["batch", "none"] = "batch") -> MultiTaskModel:
-    """The small CNN with linear heads."""
-    option = Cnn(channels=channels, depth=3, norm=norm, freeze=None)
+def make_model(backbone: str, tasks: dict[str, Task], apart: bool = False, **changes: Any) -> MultiTaskModel:
+    """A backbone as its YAML has it but for `changes`, with linear heads; a part for all tasks, or for each."""
+    torch.manual_seed(0)
+    option = packaged(BACKBONES, backbone, changes)
     factory = BackboneFactory(BACKBONES.target(option)(option, InputSpec(SHAPE)))
     sharing = SHARINGS.target(Hard(split_at=None))(Hard(split_at=None), factory, {})
     heads = {n: LinearHead(Linear(at=None), sharing.spec(n), t.width, n) for n, t in tasks.items()}
-    return MultiTaskModel(sharing, heads, dict.fromkeys(tasks, "images"), per_part=True)
+    return MultiTaskModel(sharing, heads, {task: part_of(task, apart) for task in tasks}, per_part=True)
 
 
-def by_hand(model: MultiTaskModel, inputs: Tensor, targets: dict[str, Tensor]) -> Callable[[int], None]:
-    """The loop that one would write without a framework."""
-    backbone = model.sharing.backbone
-    heads = {task: model.heads[f"task:{task}"].layers for task in targets}
+def make_batch(tasks: Sequence[str], rows: int, device: torch.device, apart: bool = False) -> Batch:
+    """So many rows with a label for every task; or so many of each task's own."""
+    torch.manual_seed(0)
+    together = [[task] for task in tasks] if apart else [list(tasks)]
+    return Batch([_part(names, rows, device, apart) for names in together])
+
+
+def part_of(task: str, apart: bool) -> str:
+    """The name of a task's part."""
+    return f"part of {task}" if apart else "images"
+
+
+def _part(tasks: list[str], rows: int, device: torch.device, apart: bool) -> Part:
+    targets = {task: torch.randint(0, CLASSES, (rows,)).to(device) for task in tasks}
+    return Part(part_of(tasks[0], apart), torch.randn(rows, *SHAPE).to(device), targets, dict.fromkeys(tasks, rows))
+
+
+class Modules(NamedTuple):
+    """What a loop by hand calls."""
+
+    backbone: nn.Module
+    heads: dict[str, nn.Module]
+
+
+def modules(model: MultiTaskModel) -> Modules:
+    """The backbone, and each task's layers."""
+    heads = {task: head.get_submodule("layers") for task, head in model.heads_by_task().items()}
+    return Modules(model.sharing.get_submodule("backbone"), heads)
+
+
+def by_hand(model: MultiTaskModel, batch: Batch) -> Step:
+    """The loop that one would write without a framework, for tasks of one input."""
+    (part,) = batch.parts
+    backbone, heads = modules(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     model.train()
 
     def step(number: int) -> None:  # noqa: ARG001  # both sides take the same
         optimizer.zero_grad(set_to_none=True)
-        vector = backbone(inputs).vector
-        loss = sum(functional.cross_entropy(heads[t](vector), y) for t, y in targets.items())
-        assert isinstance(loss, Tensor)
-        loss.backward()
+        vector = backbone(part.inputs).vector
+        losses = [functional.cross_entropy(heads[task](vector), target) for task, target in part.targets.items()]
+        torch.stack(losses).sum().backward()
         optimizer.step()
 
     return step
 
 
 def by_mtl(
-    model: MultiTaskModel, tasks: dict[str, Task], batch: Batch, weighting: str, aggregation: str
-) -> Callable[[int], None]:
+    model: MultiTaskModel, tasks: dict[str, Task], batch: Batch, weighting: str, aggregation: str, **options: Any
+) -> Step:
     """The engine's step, with what the loop does for each."""
-    weighs = weighting_base.build(weighting, list(tasks)).weighting
-    aggregates = aggregation_base.build(aggregation, list(tasks)).aggregation
+    device = next(model.parameters()).device
+    weighs = weighting_base.build(weighting, list(tasks)).weighting.to(device)
+    aggregates = aggregation_base.build(aggregation, list(tasks), **options).aggregation
     optimizer = torch.optim.AdamW([*model.parameters(), *weighs.parameters()], lr=1e-3)
     used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
     engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, Settings(0, None, half=None))
-    totals = Totals(list(tasks), torch.device("cpu"))
+    totals = Totals(list(tasks), device)
 
     def step(number: int) -> None:
         look = engine.step([batch], number, 1000)
@@ -100,52 +125,16 @@ def by_mtl(
     return step
 
 
-def compare(
-    first: Callable[[int], None],
-    second: Callable[[int], None],
-    pairs: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> tuple[list[float], float]:
-    """Ratios first / second of interleaved steps, and the second's median in milliseconds."""
-    ratios, times = [], []
-    for number in range(pairs + 3):
-        order = (first, second) if number % 2 else (second, first)
-        spent: dict[int, float] = {}
-        for function in order:
-            start = clock()
-            function(number)
-            spent[id(function)] = clock() - start
-        if number >= 3:
-            ratios.append(spent[id(first)] / spent[id(second)])
-            times.append(spent[id(second)])
-    return ratios, 1000 * statistics.median(times)
-
-
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--channels", type=int, default=32)
-    parser.add_argument("--pairs", type=int, default=40)
-    told = parser.parse_args()
-    torch.manual_seed(0)
-    inputs = torch.randn(told.batch, *SHAPE)
-    tasks = make_tasks(told.tasks)
-    targets = {task: torch.randint(0, CLASSES, (told.batch,)) for task in tasks}
-    batch = Batch([Part("images", inputs, targets, dict.fromkeys(tasks, told.batch))])
-    model = make_model(tasks, told.channels)
-    threads = torch.get_num_threads()
-    print(f"Small CNN, batch {told.batch}, {told.tasks} tasks, {threads} threads, torch {torch.__version__}.")
-    print(f"Repeat: `python -m bench.step {' '.join(f'--{k} {v}' for k, v in vars(told).items())}`\n")
-    print("| mtl's step, over the hand-written one | ratio, median | quartiles | by hand, ms |")
-    print("| --- | --- | --- | --- |")
-    for name, weighting, aggregation in ROWS:
-        mine = by_mtl(copy.deepcopy(model), tasks, batch, weighting, aggregation)
-        ratios, each = compare(mine, by_hand(copy.deepcopy(model), inputs, targets), told.pairs)
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(f"| {name} | {middle:.3f} | {low:.3f} to {high:.3f} | {each:.1f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def measure(told: Told) -> Found:
+    """The plain sum on two backbones, and weightings on the small one."""
+    tasks = make_tasks(3)
+    batch = make_batch(list(tasks), 128, told.device)
+    named = [("cnn", "fixed", BAR), ("resnet18_cifar", "fixed", BAR), ("cnn", "uw", None), ("cnn", "dwa", None)]
+    for backbone, weighting, bar in named:
+        model = make_model(backbone, tasks, **(THE_CNN if backbone == "cnn" else {})).to(told.device)
+        sides = (
+            by_mtl(copy.deepcopy(model), tasks, batch, weighting, "sum"),
+            by_hand(copy.deepcopy(model), batch),
+        )
+        name = f"step, {backbone}, {'' if weighting == 'fixed' else f'{weighting} and '}sum"
+        yield row(name, "by hand", sides, bar, PAIRS[backbone], told)

@@ -9,7 +9,8 @@ import torch
 
 from bench import cost
 from bench.cost import BEGIN, END, PAGE, RECORDS, forward, make_batch, make_model, measure, page, sizes, table
-from bench.step import compare, make_tasks
+from bench.step import make_tasks
+from bench.turns import compare
 from mtl_cli.sharing.options import SHARINGS
 
 BACKBONE = 3072 * 256 + 256 + 256 * 256 + 256

@@ -97,11 +97,17 @@ def assemble(config: Config, resumed: Resumed | None, processes: Processes) -> B
         HALF[precision],
         config.trainer.on_nonfinite,
         config.trainer.sync_batchnorm,
+        read_later=waits(device),
     )
     engine = Engine(model, data.tasks, methods, optimizer, used, settings)
     _balances(config, used, methods)
     notes += _idle(methods, used)
     return Built(data, model, used, engine, average, loaders, device, notes)
+
+
+def waits(device: torch.device) -> bool:
+    """Whether the host would wait for the device to say what is not finite."""
+    return device.type != "cpu"
 
 
 def wants_heldout(config: Config) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -48,7 +49,7 @@ class RegressionTask(Task):
 
     def loss_sum(self, output: Tensor, target: Tensor) -> Tensor:
         """The loss on the standardised target; the mean is taken off in two parts that float32 holds exactly."""
-        high = float(torch.tensor(self.fitted.mean, dtype=torch.float32))
+        high = float(np.float32(self.fitted.mean))
         return super().loss_sum(output, (target - high - (self.fitted.mean - high)) / self.fitted.std)
 
     def prediction(self, output: Tensor) -> Tensor:

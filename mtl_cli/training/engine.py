@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_cli.data.base import Batch
-from mtl_cli.draws import seed_of
+from mtl_cli.draws import seed_of, seed_passes
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError
@@ -30,6 +30,7 @@ from mtl_cli.training.plain import Plain
 from mtl_cli.training.scale import LossScale
 from mtl_cli.training.spans import span
 from mtl_cli.training.spread import spread
+from mtl_cli.training.unread import Unread
 
 
 class Reason(Enum):
@@ -52,6 +53,7 @@ class Settings(NamedTuple):
 
     on_nonfinite: what is left out where a loss or gradient is not finite: that task, or the step (stop: the caller's).
     synchronised: whether batch norm is over the rows of all processes.
+    read_later: whether the caller asks `Engine.unread` later on what of a plain step is not finite.
     """
 
     seed: int
@@ -59,6 +61,7 @@ class Settings(NamedTuple):
     half: torch.dtype | None
     on_nonfinite: Literal["stop", "skip_task", "skip_step"] = "stop"
     synchronised: bool = True
+    read_later: bool = False
 
 
 class Engine:
@@ -87,12 +90,18 @@ class Engine:
         """Seconds that the last step's gradients took."""
         self._tasks = tasks
         self._settings = settings
+        alone = not Processes().grouped and not self.scale.on and not methods.regularizers
+        self.unread = Unread(next(model.parameters()).device, settings.read_later and alone)
+        """Of plain steps; not with several processes, a loss scale or regularizers: they ask at once."""
         self._kit = self._equip()
         self._plain = Plain(self._kit, self.balanced)
         last_stage = _names(self._kit.parameters, model.sharing.last_stage()) & frozenset(usage.shared)
         # where a frozen backbone leaves none of it, what is shared lies outside of the stages, and is as cheap
         last_stage = last_stage or frozenset(usage.shared)
         self._by_task = Balanced(self._kit, last_stage, self.balanced)
+        self._moved = [*model.buffers(), *methods.weighting.state_dict().values()]
+        """What gradients may move on the way to them: running statistics, and the state of a weighting."""
+        self._before = [tensor.detach().clone() for tensor in self._moved]
         self._check()
 
     def step(self, batches: Sequence[Batch], step: int, steps: int, heldout: Batch | None = None) -> Look | Skipped:
@@ -101,7 +110,8 @@ class Engine:
         A step is skipped, and nothing moves, where no task has a label, or a loss, gradient or update is not finite:
         by `on_nonfinite` it is then taken by the other tasks alone, whose names the look has, with the others' faults.
         """
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         self.model.sharing.before_step(step, steps)
         active, left_out = self._kit.passes.active(batches), Faults()
         while active:
@@ -132,45 +142,41 @@ class Engine:
         """Puts the step's gradients on the parameters; or says what is not finite, with all as it was before."""
         self.optimizer.zero_grad(set_to_none=True)
         seed = seed_of(self._settings.seed, "passes", look.step)
-        torch.manual_seed(seed)
+        seed_passes(seed, look.losses_T.device)
         wants = self.methods.wants(look, self.balanced)
         by_task = wants.any or self._by_task.late(batches)
         if any(needs.again for needs in self.methods.needs):
             look.again_by(lambda: self._again(batches, look, seed, wants.pieces))
         if heldout is not None:
             look.heldout = self._look_aside(heldout, look.step)
-        state = {name: tensor.clone() for name, tensor in self._moved()}
+        if self._moved and (by_task or not self.unread.on):
+            torch._foreach_copy_(self._before, self._moved)  # one call for many small ones
         begun = time.perf_counter()
         try:
             faults = self._by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
         except Exception:
-            self._undo(state)
+            self._undo()
             raise
         self.spent = time.perf_counter() - begun
         if faults is None and self._kit.penalties.regularize(look, self._kit.reached(look.tasks)):
             self.scale.went_well()
             return None
-        self._undo(state)
+        self._undo()
         faults = faults or Faults()
         return faults if faults.tasks or by_task else self._named(batches, look, seed)
 
-    def _undo(self, state: Mapping[str, Tensor]) -> None:
+    def _undo(self) -> None:
         """Forgets a step's gradients, and puts back what they moved on the way."""
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
-            for name, tensor in self._moved():
-                tensor.copy_(state[name])
+            for tensor, before in zip(self._moved, self._before, strict=True):
+                tensor.copy_(before)
 
     def _named(self, batches: Sequence[Batch], look: Look, seed: int) -> Faults:
         """Whose gradients are at fault where one backward pass did not tell."""
         with traceless(self.model):
-            torch.manual_seed(seed)
+            seed_passes(seed, look.losses_T.device)
             return self._by_task.faults(batches, look)
-
-    def _moved(self) -> list[tuple[str, Tensor]]:
-        """What gradients may move on the way to them: running statistics, and the state of a weighting."""
-        weighting = self.methods.weighting.state_dict(prefix="weighting/")
-        return [*self.model.named_buffers(), *weighting.items()]
 
     def _move(self, look: Look) -> None:
         reached = self._kit.reached(look.tasks)
@@ -198,7 +204,7 @@ class Engine:
         losses_T = torch.zeros_like(look.losses_T)
         passes = self._kit.passes
         with traceless(self.model), torch.no_grad():
-            torch.manual_seed(seed)
+            seed_passes(seed, look.losses_T.device)
             for batch in batches:
                 for piece in split(batch, pieces):
                     forward = passes.forward(piece, look.tasks, look.counts_T)
@@ -234,6 +240,7 @@ class Engine:
             processes,
             self.scale,
             apart=processes.grouped and not self._settings.synchronised,
+            unread=self.unread,
         )
 
     def _check(self) -> None:

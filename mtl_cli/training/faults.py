@@ -54,6 +54,16 @@ def found(tasks: Sequence[str], losses_T: Tensor, sizes_T: Tensor) -> Faults | N
 
 @within("checks")
 def finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether all numbers are; asks the device once."""
+    """Whether all numbers are; asks the device once.
+
+    Their Euclidean norm tells, for which a device has one kernel; where the squares overflow, the largest number does.
+    """
     held = [tensor for tensor in tensors if tensor.numel()]
-    return not held or bool(largest(held, held[0].new_zeros(())).isfinite())
+    if not held:
+        return True
+    return bool(norm(held).isfinite()) or bool(largest(held, held[0].new_zeros(())).isfinite())
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of all numbers; not finite where one is not, or its square overflows. Shape: ()"""
+    return nn.utils.get_total_norm(tensors, foreach=True if tensors[0].device.type in ("cpu", "cuda") else None)

@@ -18,6 +18,7 @@ from mtl_cli.tasks.base import Task
 from mtl_cli.training.average import Average
 from mtl_cli.training.cost import Gauge
 from mtl_cli.training.engine import Engine, Reason, Skipped
+from mtl_cli.training.later import Later
 from mtl_cli.training.optimizer import set_rate
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.training.probing import Probes
@@ -136,8 +137,16 @@ def _over(run: Run, progress: Progress) -> bool:
 
 def _train(run: Run, progress: Progress, stop: Stop) -> None:
     """To the end of the epoch, or to max_steps."""
+    run.watch.begin(progress, steps_per_epoch(run.loaders.train, run.options))
+    later = Later(run.engine, run.average, progress)
+    later.begin()
+    while not _steps(run, progress, stop, later):
+        pass
+
+
+def _steps(run: Run, progress: Progress, stop: Stop, later: Later) -> bool:
+    """The same; or back to where all was finite, as the steps since have to be taken again, and False."""
     options, per_epoch = run.options, steps_per_epoch(run.loaders.train, run.options)
-    run.watch.begin(progress, per_epoch)
     epoch = _grouped(run.loaders.train.epoch(progress.epoch, progress.batch), options.accumulate)
     for batches in run.profile.rounds(epoch):
         set_rate(run.optimizer, run.schedule.factor(progress.step - progress.overflows))
@@ -148,14 +157,28 @@ def _train(run: Run, progress: Progress, stop: Stop) -> None:
         progress.batch += len(batches)
         if isinstance(look, Look):
             run.average.move()
+        asked = stop.signal is not None
+        last = progress.step == options.max_steps or progress.batch == run.loaders.train.steps
+        due = last or asked or progress.step % options.log_every == 0 or _saves(options, progress.step)
         with span("metrics"):
+            if not later.sound(look, due):
+                return False
             _record(run, progress, look)
-            run.watch.step(progress, look, sum(part.portion.total for batch in batches for part in batch.parts))
-        if progress.step == options.max_steps or progress.batch == run.loaders.train.steps:
-            return
-        _heed(run, progress, stop)
-        if options.save_every is not None and progress.step % options.save_every == 0:
+            later.passed(due)
+            samples = sum(part.portion.total for batch in batches for part in batch.parts)
+            run.watch.step(progress, look, samples, waits=later.on and not due)
+        if last:
+            return True
+        if asked or not later.on:
+            _heed(run, progress, stop)
+        if _saves(options, progress.step):
             save(run, progress, best=False)
+    return True
+
+
+def _saves(options: TrainerOptions, step: int) -> bool:
+    """Whether a checkpoint is due after so many steps."""
+    return options.save_every is not None and step % options.save_every == 0
 
 
 def _record(run: Run, progress: Progress, look: Look | Skipped) -> None:

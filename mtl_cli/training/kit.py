@@ -12,6 +12,7 @@ from mtl_cli.training.methods import Methods
 from mtl_cli.training.passes import Passes
 from mtl_cli.training.penalties import Penalties
 from mtl_cli.training.scale import LossScale
+from mtl_cli.training.unread import Unread
 
 
 class Kit(NamedTuple):
@@ -29,6 +30,7 @@ class Kit(NamedTuple):
     processes: Processes
     scale: LossScale
     apart: bool
+    unread: Unread
 
     def reached(self, active: Sequence[str]) -> frozenset[str]:
         """Names of the parameters that an active task reaches."""

@@ -63,12 +63,15 @@ class Methods(NamedTuple):
         c_T, *found = torch.autograd.grad(total, [leaf_T, *own], allow_unused=True)
         for parameter, gradient in zip(own, found, strict=True):
             parameter.grad = gradient
-        return c_T * c_T.new_tensor([self.weighting.losses[task].weight for task in look.tasks])
+        weights = [self.weighting.losses[task].weight for task in look.tasks]
+        if all(weight == 1 for weight in weights):
+            return c_T
+        return c_T * torch.tensor(weights, dtype=c_T.dtype).to(c_T.device, non_blocking=True)
 
     @within("balancing")
     def plain_weights(self, look: Look) -> Tensor | None:
         """The aggregation's weights where it asks for no gradients; None: it is the plain sum. Shapes: (T,)"""
         assert isinstance(self.aggregation, WeightedAggregation)
         weights_T = self.aggregation.weights(look)
-        plain = self.aggregation.needs.level == "losses" and bool((weights_T == 1).all())
+        plain = self.aggregation.needs.level == "losses" and all(weight == 1 for weight in weights_T.tolist())
         return None if plain else weights_T

@@ -1,6 +1,7 @@
 """Forward passes: a batch to its tasks' losses."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -57,19 +58,23 @@ class Passes:
         losses: dict[str, Tensor] = {}
         features: list[dict[str, Features]] = []
         portions: list[Portion] = []
+        counts = dict(zip(active, counts_T.unbind(), strict=True))
         for part in batch.parts:
             tasks = _present(part, active)
             if not tasks:
                 continue
             portions.append(part.portion)
             self._told.portion = part.portion
-            with torch.autocast(part.inputs.device.type, self._half, enabled=self._half is not None):
+            with self._precision(part.inputs.device):
                 run = self._model.run(part.inputs, tasks, part.name)
             features.append(run.features)
             for task in tasks:
                 output = run.outputs[task].to(counts_T.dtype)
-                losses[task] = self._tasks[task].loss_sum(output, part.targets[task]) / counts_T[active.index(task)]
+                losses[task] = self._tasks[task].loss_sum(output, part.targets[task]) / counts[task]
         return Forward(losses, features, portions)
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
+        return nullcontext() if self._half is None else torch.autocast(device.type, self._half)
 
     def each(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Iterator[Forward]:
         """The same part by part: whoever lets go of one before the next has no more than one part's graph at a time."""

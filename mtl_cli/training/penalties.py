@@ -48,6 +48,8 @@ class Penalties:
 
         Each of several processes computes it of all their rows, and answers for its part of it.
         """
+        if not self.of_features:
+            return None
         merged = {
             task: self._of_all(found, portion)
             for features, portion in zip(forward.features, forward.portions, strict=True)

@@ -27,12 +27,13 @@ class Plain:
         """Puts a gradient on every parameter that an active task reaches; or says what is not finite.
 
         Without a task's name, where a gradient is not and all losses are: which one, a backward pass a task tells.
+        Where it is read later, nothing is said.
         """
         kit = self._kit
         weights_T = kit.methods.plain_weights(look) if self._balanced else None
         if weights_T is not None:
             look.weigh(weights_T)
-        even = weights_T is None or bool((weights_T == 1).all())
+        even = weights_T is None or all(weight == 1 for weight in weights_T.tolist())
         twice = not even and not kit.methods.aggregation.scale_task_parameters
         reads = kit.methods.weighting.needs.reads_losses
         if not reads:
@@ -43,7 +44,7 @@ class Plain:
             look.losses_T = look.losses_T + stacked(forward.losses, look.tasks, look.losses_T).detach()
             if reads:
                 kit.processes.add(look.losses_T)
-                if (faults := found(look.tasks, look.losses_T, look.losses_T)) is not None:
+                if not kit.unread.on and (faults := found(look.tasks, look.losses_T, look.losses_T)) is not None:
                     return faults
                 kit.methods.weighting.before_step(look)
                 look.c_T = kit.methods.coefficients(look.losses_T, look)
@@ -82,9 +83,14 @@ class Plain:
         given: list[Tensor] = []
         for parameter in self._kit.parameters.values():
             if parameter.grad is not None:
-                parameter.grad = scale.down(parameter.grad)
+                if scale.on:
+                    parameter.grad = scale.down(parameter.grad)
                 given.append(parameter.grad)
-        if finite([look.losses_T, look.c_T, *given, *self._kit.weighting_gradients(), *self._kit.statistics()]):
+        seen = [look.losses_T, look.c_T, *given, *self._kit.weighting_gradients(), *self._kit.statistics()]
+        if self._kit.unread.on:
+            self._kit.unread.note(seen)
+            return None
+        if finite(seen):
             return None
         return found(look.tasks, look.losses_T, look.losses_T) or Faults()
 

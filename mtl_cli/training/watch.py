@@ -29,6 +29,8 @@ class Watch:
         self._steps = 0
         self._begun = (0, 0.0)
         self._samples = 0
+        self._loss: float | None = None
+        self._waited = False
 
     def begin(self, progress: Progress, per_epoch: int) -> None:
         """The training of an epoch begins, or goes on."""
@@ -37,10 +39,14 @@ class Watch:
         self._begun = (progress.step, time.perf_counter())
         self._samples = 0
 
-    def step(self, progress: Progress, look: Look | Skipped, samples: int) -> None:
-        """A step is done."""
+    def step(self, progress: Progress, look: Look | Skipped, samples: int, waits: bool = False) -> None:
+        """A step is done. waits: whether reading its loss would wait for the device: then an earlier one is shown."""
         self._samples += samples
-        if not self._show.due():
+        show = self._show.due()
+        if not waits and (show or self._waited):
+            self._loss = None if isinstance(look, Skipped) else float(look.losses_T.sum())
+        self._waited = waits
+        if not show:
             return
         spent = time.perf_counter() - self._begun[1]
         rate = self._samples / spent
@@ -50,7 +56,7 @@ class Watch:
             epochs=self._options.epochs,
             step=progress.step,
             steps=self._steps,
-            loss=None if isinstance(look, Skipped) else float(look.losses_T.sum()),
+            loss=self._loss,
             samples_per_s=rate,
             seconds_left=each * (self._steps - progress.step),
         )

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from mtl_cli.contracts import slot
+from mtl_cli.draws import seed_passes
 from mtl_cli.look import Look
 from mtl_cli.regularizers.base import Regularizer
 from mtl_cli.regularizers.l2 import L2Regularizer
@@ -163,3 +164,10 @@ def test_a_penalty_that_is_not_finite_never_reaches_weights(aggregation: str) ->
     before = state(toy)
     assert toy.engine.step([make_data().batch(ALL)], 0, 3) == Skipped(Reason.NOT_FINITE, Faults())
     assert furthest(before, state(toy)) == 0
+
+
+def test_passes_draw_as_after_torch_s_own_seed() -> None:
+    seed_passes(2**62 + 5, torch.device("cpu"))
+    mine = torch.rand(4)
+    torch.manual_seed(2**62 + 5)
+    assert torch.equal(mine, torch.rand(4))

@@ -66,8 +66,10 @@ def test_an_overflow_skips_the_step_halves_the_scale_and_moves_no_state(aggregat
     data = make_data()
     data.inputs.mul_(1e3)  # so that even float64 overflows below
     tasks = make_tasks(data)
-    toy = make(data, weighting=Counting(Fixed(), facts(tasks)), aggregation=aggregation, tasks=tasks, half=HALF)
-    toy.model.register_buffer("passes", torch.zeros(()))
+    model = make_model(tasks)
+    model.register_buffer("passes", torch.zeros(()))
+    weighting = Counting(Fixed(), facts(tasks))
+    toy = make(data, weighting=weighting, aggregation=aggregation, tasks=tasks, model=model, half=HALF)
     toy.model.sharing.register_forward_pre_hook(lambda *_: _add_one(toy.model.passes))
     toy.engine.step([data.batch(ALL)], 0, 3)
     before, methods, passes = toy.parameters(), state(toy.engine.methods), toy.model.passes.clone()

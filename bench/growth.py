@@ -1,0 +1,120 @@
+"""How a step's time grows with tasks, batch, width and data: slopes of logarithms, and a picture of them."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from bench.step import CLASSES, SHAPE, THE_CNN, by_hand, by_mtl, make_batch, make_model, make_tasks
+from bench.turns import Found, Series, Step, Told, alone
+from mtl_cli.data.base import PartData, Preparation
+from mtl_cli.data.loader import TrainLoader
+
+ABOUT = (
+    "How a step grows on the cnn, batch 128, three tasks but for what grows; slope 1 is in proportion, 0 not at\n"
+    "all. Data: a step with its batch, drawn and augmented, from so many images in memory."
+)
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "growth.png"
+TASKS, BATCHES, CHANNELS, IMAGES = (2, 4, 8, 16, 32, 64), (16, 32, 64, 128, 256), (8, 16, 32, 64), (512, 4096, 32768)
+SIDES = {"mtl, sum": "sum", "mtl, upgrad": "upgrad", "by hand": None}
+COLOURS = {"mtl, sum": "#0072b2", "mtl, upgrad": "#d55e00", "by hand": "#000000"}
+STYLES = {"mtl, sum": "o-", "mtl, upgrad": "s-", "by hand": "x--"}
+TURNS = 5
+
+
+def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """Of the line that fits best through the logarithms."""
+    x, y = ([math.log(v) for v in those] for those in (sizes, values))
+    return statistics.linear_regression(x, y).slope
+
+
+def _step(side: str, told: Told, count: int = 3, rows: int = 128, channels: int = 32) -> Step:
+    tasks = make_tasks(count)
+    model = make_model("cnn", tasks, channels=channels, **THE_CNN).to(told.device)
+    batch = make_batch(list(tasks), rows, told.device)
+    aggregation = SIDES[side]
+    return by_hand(model, batch) if aggregation is None else by_mtl(model, tasks, batch, "fixed", aggregation)
+
+
+def _of_tasks(side: str, told: Told, size: int) -> Step:
+    return _step(side, told, count=size)
+
+
+def _of_rows(side: str, told: Told, size: int) -> Step:
+    return _step(side, told, rows=size)
+
+
+def _of_channels(side: str, told: Told, size: int) -> Step:
+    return _step(side, told, channels=size)
+
+
+def _from_memory(told: Told, count: int) -> Step:
+    """A step and its batch, out of so many images."""
+    tasks = make_tasks(3)
+    images = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8)
+    targets = {task: torch.randint(0, CLASSES, (count,)) for task in tasks}
+    data = {"images": PartData(images, targets, torch.arange(count))}
+    scaled = Preparation((120.0,) * 3, (60.0,) * 3, 4, True)
+    loader = TrainLoader(data, {"images": scaled}, 128, 0, told.device)
+    model = make_model("cnn", tasks, **THE_CNN).to(told.device)
+    held = make_batch(list(tasks), 128, told.device)
+    take = by_mtl(model, tasks, held, "fixed", "sum")
+    batches = loader.epoch(0)
+    epoch = 0
+
+    def step(number: int) -> None:
+        nonlocal batches, epoch
+        batch = next(batches, None)
+        if batch is None:
+            epoch += 1
+            batches = loader.epoch(epoch)
+            batch = next(batches)
+        held.parts[:] = batch.parts
+        take(number)
+
+    return step
+
+
+def _series(panel: str, name: str, sizes: Sequence[int], make: Callable[[int], Step], told: Told) -> Series:
+    ms = [alone(make(size), told.turns(TURNS), told) for size in sizes]
+    return Series(panel, name, list(sizes), ms, slope(sizes, [middle for _, middle, _ in ms]))
+
+
+def measure(told: Told) -> Found:
+    """Four panels; by hand and with a Gramian where that tells something."""
+    grows = (("tasks", TASKS, _of_tasks), ("batch", BATCHES, _of_rows), ("channels", CHANNELS, _of_channels))
+    for panel, sizes, make in grows:
+        for side in SIDES:
+            yield _series(panel, side, sizes, partial(make, side, told), told)
+    yield _series("images in memory", "mtl, sum", IMAGES, partial(_from_memory, told), told)
+
+
+def draw(series: Sequence[Series], path: Path = PICTURE) -> None:
+    """A panel for each thing that grows, both axes logarithmic, with the quartiles and the slopes."""
+    panels = list(dict.fromkeys(its.panel for its in series))
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.3), layout="constrained", squeeze=False)
+    for panel, axis in zip(panels, axes[0], strict=True):
+        _panel(axis, panel, [its for its in series if its.panel == panel])
+    axes[0][0].set_ylabel("ms a step")
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _panel(axis: Axes, panel: str, series: Sequence[Series]) -> None:
+    for its in series:
+        low, middle, high = zip(*its.ms, strict=True)
+        label = f"{its.name} (slope {its.slope:.2f})"
+        axis.loglog(its.sizes, middle, STYLES[its.name], color=COLOURS[its.name], label=label, markersize=5, lw=1.5)
+        axis.fill_between(its.sizes, low, high, color=COLOURS[its.name], alpha=0.15, lw=0)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(series[0].sizes, [f"{size:,}" for size in series[0].sizes])
+    axis.set_xlabel(panel)
+    axis.set_ylim(bottom=0.5 * min(low for its in series for low, _, _ in its.ms))
+    axis.set_ylim(top=3 * max(high for its in series for _, _, high in its.ms))
+    axis.grid(visible=True, which="major", alpha=0.3)
+    axis.legend(fontsize=8, loc="upper left")
