@@ -86,7 +86,7 @@ class Engine:
         self._kit = self._equip()
         self._plain = Plain(self._kit, self.balanced)
         last_stage = _names(self._kit.parameters, model.sharing.last_stage())
-        self._by_task = Balanced(self._kit, last_stage, self.balanced)
+        self.by_task = Balanced(self._kit, last_stage, self.balanced)
         self._check()
 
     def step(self, batches: Sequence[Batch], step: int, steps: int, heldout: Batch | None = None) -> Look | Skipped:
@@ -128,14 +128,14 @@ class Engine:
         seed = seed_of(self._settings.seed, "passes", look.step)
         torch.manual_seed(seed)
         wants = self.methods.wants(look, self.balanced)
-        by_task = wants.any or self._by_task.late(batches)
+        by_task = wants.any or self.by_task.late(batches)
         if any(needs.again for needs in self.methods.needs):
             look.again_by(lambda: self._again(batches, look, seed, wants.pieces))
         if heldout is not None:
             look.heldout = self._look_aside(heldout, look.step)
         state = {name: tensor.clone() for name, tensor in self._moved()}
         begun = time.perf_counter()
-        faults = self._by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
+        faults = self.by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
         self.spent = time.perf_counter() - begun
         if faults is None:
             self.scale.went_well()
@@ -150,7 +150,7 @@ class Engine:
         """Whose gradients are at fault where one backward pass did not tell."""
         with traceless(self.model):
             torch.manual_seed(seed)
-            return self._by_task.faults(batches, look)
+            return self.by_task.faults(batches, look)
 
     def _moved(self) -> list[tuple[str, Tensor]]:
         """What gradients may move on the way to them: running statistics, and the state of a weighting."""
@@ -196,7 +196,7 @@ class Engine:
             return None
         look = self._new_look([batch], active, step)
         with traceless(self.model):
-            self._by_task.aside(batch, look)
+            self.by_task.aside(batch, look)
         return look
 
     def _new_look(self, batches: Sequence[Batch], active: Sequence[str], step: int) -> Look:
