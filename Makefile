@@ -33,6 +33,8 @@ check: $(READY)  ## format, lint and types
 bench: $(READY)  ## solvers and steps beside TorchJD's, a step against a plain loop, sharings against hard
 	$(BIN)/python -m bench.solvers
 	$(BIN)/python -m bench.balance
+	$(BIN)/python -m bench.balance --network resnet18 --batch 8 --tasks 10 --pairs 12
+	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.parts
 	$(BIN)/python -m bench.step $(ARGS)
 	$(BIN)/python -m bench.cost
