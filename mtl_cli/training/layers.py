@@ -129,6 +129,8 @@ def _convolution(node: Any, graph: Graph) -> Layer | None:
         return None
     if node._saved_transposed or len(node._saved_stride) != 2:
         return None
+    if node._raw_saved_input.unpack_hook is not None:  # it is computed again, or lies elsewhere
+        return None
     inputs, groups = node._saved_input.detach(), node._saved_groups
     fan_out, wide_in, *kernel = weight.shape
     how = Convolution((kernel[0], kernel[1]), node._saved_stride, node._saved_padding, node._saved_dilation, groups)
@@ -144,6 +146,8 @@ def _linear(node: Any, graph: Graph) -> Layer | None:
     to_bias = ahead[0] if ahead else None
     weight, bias = graph.leaf(turned.next_functions[0][0]), graph.leaf(to_bias)
     if weight is None or (to_bias is not None and (bias is None or node._saved_alpha != 1 or node._saved_beta != 1)):
+        return None
+    if (node._raw_saved_mat1 if ahead else node._raw_saved_self).unpack_hook is not None:
         return None
     inputs = (node._saved_mat1 if ahead else node._saved_self).detach()
     size = Size(len(inputs), weight.shape[1], weight.shape[0])

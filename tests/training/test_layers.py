@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from mtl_cli.training import layers
 from mtl_cli.training.engine import Reason, Skipped
@@ -128,6 +129,34 @@ def frozen() -> nn.Module:
     layer = nn.Linear(7, 4)
     layer.weight.requires_grad_(False)
     return layer
+
+
+class Again(nn.Module):
+    """A layer whose inputs are computed again in the backward pass."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.passes = layer, 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return checkpoint(self._run, inputs, use_reentrant=False)  # type: ignore[no-any-return]  # untyped
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        self.passes += 1
+        return self.layer(inputs)  # type: ignore[no-any-return]  # a module's call is untyped
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(nn.Linear(7, 4), (5, 7)), (nn.Linear(7, 4, bias=False), (5, 7)), (nn.Conv2d(3, 4, 3), (2, 3, 6, 5))],
+)
+def test_a_checkpointed_layer_stays_in_the_rows_and_is_not_run_again_for_it(
+    layer: nn.Module, shape: tuple[int, ...]
+) -> None:
+    made = Again(layer)
+    losses = losses_of(made, torch.randn(shape).requires_grad_(), 2)
+    assert find(losses.values(), dict(made.named_parameters())) == []
+    assert made.passes == 1
 
 
 @pytest.mark.parametrize(
