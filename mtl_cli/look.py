@@ -69,6 +69,18 @@ class Look:
         self._shares_KT = shares_KT
         self.columns = columns
 
+    def hold_sums(
+        self, gramian_TT: Tensor, combine: Callable[[Tensor], Tensor], columns: tuple[Column, ...], like: Tensor
+    ) -> None:
+        """Keeps what rows of all shared parameters would give, without them: their Gramian, and sums of them.
+
+        combine: factors (T,) to a direction (P,).
+        """
+        self._gramians["shared", None, None] = gramian_TT
+        self._combine = combine
+        self.eps = max(self.eps, _eps(like))
+        self.columns = columns
+
     def hold_at(self, at: At, rows: Tensor, add: Callable[[Tensor], Tensor]) -> None:
         """Keeps unscaled rows (T, .) taken elsewhere; `add` sums their Gramians over processes."""
         self._jacobians[at] = [rows]

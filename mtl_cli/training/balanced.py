@@ -16,7 +16,7 @@ from mtl_cli.training.penalties import add_gradient
 from mtl_cli.training.spans import span, within
 from mtl_cli.training.spread import Gather
 
-ALL_SHARED = Wants(shared=True, trunk=False, pull_back=False, last_stage=False, pieces=1)
+ALL_SHARED = Wants(shared=True, trunk=False, pull_back=False, last_stage=False, rows=True, pieces=1)
 
 
 class Balanced:
@@ -25,18 +25,23 @@ class Balanced:
     Args:
         last_stage: names of the last shared stage's parameters.
         balanced: whether there is something shared for the aggregation to balance.
+    layered: whether rows may leave layers out, where that is cheaper and nobody asks for rows.
+    left_out: the parameters that rows left out in the last step.
     """
 
     def __init__(self, kit: Kit, last_stage: frozenset[str], balanced: bool) -> None:
         self._kit = kit
         self._last_stage = last_stage
         self._balanced = balanced
+        self.layered = True
+        self.left_out: frozenset[str] = frozenset()
 
     def take(self, batches: Sequence[Batch], look: Look, wants: Wants) -> Faults | None:
         """Puts a gradient on every parameter that an active task reaches; or says what is not finite."""
         kit = self._kit
         penalties: dict[str, Tensor] = {}
         gradients = self._gradients(batches, look, wants.shared or self.late(batches), wants, penalties)
+        self.left_out = gradients.layers.names
         self._show(batches, look, wants, gradients)
         faults = gradients.faults(look.losses_T, kit.processes.add)
         if faults is not None or not finite(penalties.values()):
@@ -76,7 +81,16 @@ class Balanced:
         """
         kit = self._kit
         look.losses_T = torch.zeros_like(look.losses_T)
-        gradients = Gradients(kit.parameters, kit.usage, look.tasks, kit.scale, exact, wants, self._last_stage)
+        gradients = Gradients(
+            kit.parameters,
+            kit.usage,
+            look.tasks,
+            kit.scale,
+            exact,
+            wants,
+            self._last_stage,
+            self._may_leave_out(batches, exact, wants),
+        )
         for batch in batches:
             for k, piece in enumerate(split(batch, wants.pieces)):
                 losses: dict[str, Tensor] = {}
@@ -95,6 +109,11 @@ class Balanced:
             kit.processes.add(tensor)
         return gradients
 
+    def _may_leave_out(self, batches: Sequence[Batch], exact: bool, wants: Wants) -> bool:
+        """Whether rows may leave layers out: all of the batch's activations are at hand, and nobody asks for rows."""
+        one_pass = len(batches) == 1 and len(batches[0].parts) == 1 and not self._kit.processes.grouped
+        return self.layered and exact and one_pass and not wants.rows and not wants.last_stage and wants.pieces == 1
+
     def _forwards(self, piece: Batch, look: Look) -> Iterable[Forward]:
         passes = self._kit.passes
         if self._kit.penalties.of_features:
@@ -104,7 +123,9 @@ class Balanced:
     def _show(self, batches: Sequence[Batch], look: Look, wants: Wants, gradients: Gradients) -> None:
         """Lets the look hold what the methods want to see."""
         add = self._kit.processes.add
-        if gradients.exact:
+        if gradients.layers.names:
+            look.hold_sums(gradients.gramian, gradients.combined, gradients.columns, gradients.rows[0])
+        elif gradients.exact:
             look.hold(gradients.rows, self._shares(batches, look, wants.pieces), gradients.columns)
         else:
             look.combine_by(gradients.combine(add))

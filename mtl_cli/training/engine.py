@@ -98,7 +98,7 @@ class Engine:
         last_stage = _names(self._kit.parameters, model.sharing.last_stage()) & frozenset(usage.shared)
         # where a frozen backbone leaves none of it, what is shared lies outside of the stages, and is as cheap
         last_stage = last_stage or frozenset(usage.shared)
-        self._by_task = Balanced(self._kit, last_stage, self.balanced)
+        self.by_task = Balanced(self._kit, last_stage, self.balanced)
         self._moved = [*model.buffers(), *methods.weighting.state_dict().values()]
         """What gradients may move on the way to them: running statistics, and the state of a weighting."""
         self._before = [tensor.detach().clone() for tensor in self._moved]
@@ -144,7 +144,7 @@ class Engine:
         seed = seed_of(self._settings.seed, "passes", look.step)
         seed_passes(seed, look.losses_T.device)
         wants = self.methods.wants(look, self.balanced)
-        by_task = wants.any or self._by_task.late(batches)
+        by_task = wants.any or self.by_task.late(batches)
         if any(needs.again for needs in self.methods.needs):
             look.again_by(lambda: self._again(batches, look, seed, wants.pieces))
         if heldout is not None:
@@ -153,7 +153,7 @@ class Engine:
             torch._foreach_copy_(self._before, self._moved)  # one call for many small ones
         begun = time.perf_counter()
         try:
-            faults = self._by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
+            faults = self.by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
         except Exception:
             self._undo()
             raise
@@ -176,7 +176,7 @@ class Engine:
         """Whose gradients are at fault where one backward pass did not tell."""
         with traceless(self.model):
             seed_passes(seed, look.losses_T.device)
-            return self._by_task.faults(batches, look)
+            return self.by_task.faults(batches, look)
 
     def _move(self, look: Look) -> None:
         reached = self._kit.reached(look.tasks)
@@ -218,7 +218,7 @@ class Engine:
             return None
         look = self._new_look([batch], active, step)
         with traceless(self.model):
-            self._by_task.aside(batch, look)
+            self.by_task.aside(batch, look)
         return look
 
     def _new_look(self, batches: Sequence[Batch], active: Sequence[str], step: int) -> Look:

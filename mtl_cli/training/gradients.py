@@ -1,14 +1,19 @@
 """Per-task gradients of several forward passes: exact rows, or rows at a cheaper place."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtl_cli.contracts import Column
+from mtl_cli.look import gramian_of
 from mtl_cli.processes import Portion
 from mtl_cli.training.faults import Faults, found, largest
 from mtl_cli.training.graph import Usage
+from mtl_cli.training.layer_gramian import Layers
+from mtl_cli.training.layers import Layer, cheaper
 from mtl_cli.training.methods import Wants
 from mtl_cli.training.passes import Forward
 from mtl_cli.training.scale import LossScale
@@ -20,10 +25,12 @@ class Gradients:
 
     rows: over all shared parameters, unscaled, (T, P) for each independent part; without columns if not `exact`.
     own: each task's own parameters' gradients, by the parameter's name.
-    columns: where each shared parameter lies in a row.
+    columns: where each shared parameter lies in a row, or in a direction.
+    layers: those that rows leave out.
 
     Args:
         exact: whether rows over all shared parameters are taken, also where only a cheaper place is wanted.
+        layered: whether rows may leave layers out: there is one pass, and nobody asks for a row.
     """
 
     def __init__(
@@ -35,6 +42,7 @@ class Gradients:
         exact: bool,
         wants: Wants,
         last_stage: frozenset[str],
+        layered: bool = False,
     ) -> None:
         self._parameters = parameters
         self._usage = usage
@@ -46,8 +54,10 @@ class Gradients:
         self._last = [name for name in usage.shared if name in last_stage] if wants.last_stage else []
         self.exact = exact
         self.columns = columns_of(parameters, usage.shared)
-        width = self.columns[-1].stop if exact and self.columns else 0
-        self.rows = [self._like.new_empty(len(self._active), width) for _ in range(wants.pieces)]
+        self._layered = layered
+        self.layers = Layers([], 0)
+        self._places = self.columns if exact else ()
+        self.rows = [self._new_rows() for _ in range(wants.pieces)]
         self._begun: list[set[int]] = [set() for _ in self.rows]
         self.own: dict[str, Tensor] = {}
         self._forwards: list[Forward] = []
@@ -59,6 +69,8 @@ class Gradients:
         """One pass more; its graph is kept only where it is gone through again."""
         if self._kept:
             self._forwards.append(forward)
+        if self._layered:
+            self._leave_out(cheaper(forward.losses, self._parameters, self._usage))
         tasks = [task for task in self._active if task in forward.losses and forward.losses[task].requires_grad]
         for task in tasks:
             self._add_task(task, forward, piece, keep=self._kept or task != tasks[-1])
@@ -79,8 +91,23 @@ class Gradients:
             own = [self.own[name] for name in self._usage.own[task] if name in self.own]
             elsewhere = [*self._trunks[t], *self._last_rows[t].values()]
             rows = [row[t] for row in self.rows if row.shape[1]]
-            sizes.append(largest([*rows, *own, *elsewhere], self._like))
+            rest = [self.gramian[t, t]] if self.layers.names else []
+            sizes.append(largest([*rows, *own, *elsewhere, *rest], self._like))
         return found(self._active, losses_T, add(0 * torch.stack(sizes)))  # not a number where one is not finite
+
+    @cached_property
+    def gramian(self) -> Tensor:
+        """Over all shared parameters, of one independent part. Shapes: (T, T), float64 on the CPU"""
+        (rows_TP,) = self.rows
+        return gramian_of(rows_TP, rows_TP) + self.layers.gramian()
+
+    def combined(self, factors_T: Tensor) -> Tensor:
+        """sum_t factor_t g_t, likewise. Shapes: (T,) -> (P,)"""
+        (rows_TP,) = self.rows
+        held_P = factors_T.to(rows_TP) @ rows_TP
+        found = {column.name: held_P[column.start : column.stop] for column in self._places}
+        found |= self.layers.combined(factors_T)
+        return torch.cat([found[column.name].flatten() for column in self.columns])
 
     def own_of(self, task: str) -> dict[str, Tensor]:
         """The gradients of that task's own parameters."""
@@ -150,29 +177,40 @@ class Gradients:
                 assert trunk is not None
                 yield trunk
 
+    def _new_rows(self) -> Tensor:
+        return self._like.new_empty(len(self._active), self._places[-1].stop if self._places else 0)
+
+    def _leave_out(self, layers: Sequence[Layer]) -> None:
+        self.layers = Layers(layers, len(self._active))
+        names = [name for name in self._usage.shared if name not in self.layers.names]
+        self._places = columns_of(self._parameters, names)
+        self.rows = [self._new_rows()]
+
     def _add_task(self, task: str, forward: Forward, piece: int, keep: bool) -> None:
         t = self._active.index(task)
         own = self._usage.own[task]
         reached = self._usage.of[task]
-        places = [c for c in self.columns if c.name in reached] if self.exact else []
+        places = [column for column in self._places if column.name in reached]
         last = [] if self.exact else [name for name in self._last if name in reached]
         trunks = [f[task].trunk for f in forward.features if task in f] if self._trunk else []
         inputs = [self._parameters[name] for name in (*(c.name for c in places), *own, *last)]
         tensors = [*inputs, *(trunk for trunk in trunks if trunk is not None)]
+        sought: list[Any] = [*tensors, *self.layers.edges(reached)]  # torch takes both, but is typed for either
         scaled = self._scale.up(forward.losses[task])
-        given = torch.autograd.grad(scaled, tensors, retain_graph=keep, allow_unused=True)
+        given = torch.autograd.grad(scaled, sought, retain_graph=keep, allow_unused=True)
         parts = [None if part is None else self._scale.down(part.to(self._like.dtype)) for part in given]
         if self.exact:
             self._add_row(t, piece, places, parts[: len(places)])
         accumulate(self.own, own, parts[len(places) :])
         accumulate(self._last_rows[t], last, parts[len(places) + len(own) :])
         if self._trunk:
-            self._keep_trunk(t, forward, parts[len(inputs) :])
+            self._keep_trunk(t, forward, parts[len(inputs) : len(tensors)])
+        self.layers.put(t, reached, parts[len(tensors) :])
 
     def _add_row(self, t: int, piece: int, places: Sequence[Column], parts: Sequence[Tensor | None]) -> None:
         """A row's first gradient is written, in one go where it is whole; more are added."""
         row_P, found = self.rows[piece][t], [part for part in parts if part is not None]
-        whole = len(found) == len(self.columns) > 0
+        whole = len(found) == len(self._places) > 0
         if t not in self._begun[piece]:
             self._begun[piece].add(t)
             if whole:

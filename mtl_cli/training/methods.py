@@ -18,6 +18,7 @@ class Wants(NamedTuple):
     """Which per-task gradients the methods want to see in a step.
 
     shared: over all shared parameters. trunk, last_stage: there. pull_back: a way back from the trunk.
+    rows: those gradients themselves, not only inner products and weighted sums of them.
     pieces: into how many independent parts each batch is split.
     """
 
@@ -25,6 +26,7 @@ class Wants(NamedTuple):
     trunk: bool
     pull_back: bool
     last_stage: bool
+    rows: bool
     pieces: int
 
     @property
@@ -50,9 +52,9 @@ class Methods(NamedTuple):
         now = [self.weighting.needs, *([self.aggregation.needs_now(look)] if balanced else [])]
         asked = [needs for needs in now if needs.level != "losses"]
         at = {needs.at for needs in asked}
-        back = any(needs.at == "trunk" and needs.level == "rows" for needs in asked)
+        rows = [needs.at for needs in asked if needs.level == "rows"]
         pieces = max((needs.batches for needs in asked), default=1)
-        return Wants("shared" in at, "trunk" in at, back, "last_stage" in at, pieces)
+        return Wants("shared" in at, "trunk" in at, "trunk" in rows, "last_stage" in at, bool(rows), pieces)
 
     @within("balancing")
     def coefficients(self, losses_T: Tensor, look: Look) -> Tensor:

@@ -1,0 +1,112 @@
+"""A layer's part of the Gramian and of the combined gradient, from its inputs and the tasks' output gradients."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+from torch.nn import functional
+from torch.nn.grad import conv2d_weight
+
+from mtl_cli.look import CHUNK, gramian_of
+from mtl_cli.training.layers import Layer
+
+
+class Layers:
+    """Of one pass, the layers that no row holds. Args: found: those. tasks: how many rows there are."""
+
+    def __init__(self, found: Sequence[Layer], tasks: int) -> None:
+        self._all = [LayerGramian(layer, tasks) for layer in found]
+        self.names = frozenset(name for layer in self._all for name in layer.names)
+        """Of their parameters."""
+
+    def edges(self, reached: frozenset[str]) -> list[GradientEdge]:
+        """Where output gradients arrive, of the layers whose weight is among those reached."""
+        return [layer.layer.edge for layer in self._of(reached)]
+
+    def put(self, task: int, reached: frozenset[str], gradients: Sequence[Tensor | None]) -> None:
+        """One task's gradients at those edges."""
+        for layer, gradient in zip(self._of(reached), gradients, strict=True):
+            if gradient is not None:
+                layer.put(task, gradient)
+
+    def gramian(self) -> Tensor | int:
+        """Over all of their parameters; 0 without any. Shapes: (T, T), float64 on the CPU"""
+        return sum(layer.gramian() for layer in self._all)
+
+    def combined(self, factors_T: Tensor) -> dict[str, Tensor]:
+        """sum_t factor_t g_t, by the parameters' names. Shapes: (T,) -> the parameters'"""
+        found = [zip(layer.names, layer.combined(factors_T), strict=True) for layer in self._all]
+        return {name: gradient for pairs in found for name, gradient in pairs}
+
+    def _of(self, reached: frozenset[str]) -> list["LayerGramian"]:
+        return [layer for layer in self._all if layer.layer.weight in reached]
+
+
+class LayerGramian:
+    """Keeps a layer's output gradients D_t of T tasks; no task's weight gradient D_t^T A is ever formed.
+
+    <g_i, g_j> = <D_i, (A A^T) D_j>;  sum_t w_t g_t = (sum_t w_t D_t)^T A;  of the bias g_t = D_t^T 1
+
+    A: the layer's inputs at its N positions, of a convolution what its kernel sees there; each group by itself.
+
+    Shapes: A (N, fan_in), D_t (N, fan_out)
+    """
+
+    def __init__(self, layer: Layer, tasks: int) -> None:
+        self.layer = layer
+        size = layer.size
+        self._outputs_TFN = layer.inputs.new_zeros(tasks, size.groups * size.fan_out, size.positions)
+
+    @property
+    def names(self) -> list[str]:
+        """Of its parameters."""
+        return [self.layer.weight] if self.layer.bias is None else [self.layer.weight, self.layer.bias]
+
+    def put(self, task: int, gradient: Tensor) -> None:
+        """One task's gradient of the layer's output. Shapes: (N, fan_out), or maps (B, fan_out, H, W)"""
+        place_FN = self._outputs_TFN[task]
+        turned = gradient.transpose(0, 1)
+        place_FN.view(turned.shape).copy_(turned)
+
+    def gramian(self) -> Tensor:
+        """Over the weight and the bias. Shapes: (T, T), float64 on the CPU"""
+        size, outputs_TFN = self.layer.size, self._outputs_TFN
+        total_TT = torch.zeros(len(outputs_TFN), len(outputs_TFN), dtype=torch.float64)
+        step = max(1, CHUNK // size.positions)
+        for group, inputs_DN in enumerate(_seen(self.layer)):
+            products_NN = inputs_DN.T @ inputs_DN
+            begin, end = group * size.fan_out, (group + 1) * size.fan_out
+            for start in range(begin, end, step):
+                some = outputs_TFN[:, start : min(start + step, end)]
+                total_TT += gramian_of(some.flatten(1), (some @ products_NN).flatten(1))
+        if self.layer.bias is not None:
+            sums_TF = outputs_TFN.sum(2)
+            total_TT += gramian_of(sums_TF, sums_TF)
+        return (total_TT + total_TT.T) / 2
+
+    def combined(self, factors_T: Tensor) -> list[Tensor]:
+        """sum_t factor_t g_t of each of its parameters. Shapes: (T,) -> the parameters'"""
+        layer, outputs_TFN = self.layer, self._outputs_TFN
+        outputs_FN = (factors_T.to(outputs_TFN) @ outputs_TFN.flatten(1)).view(outputs_TFN.shape[1:])
+        found = [outputs_FN @ layer.inputs if layer.convolution is None else _weight_gradient(layer, outputs_FN)]
+        return found if layer.bias is None else [*found, outputs_FN.sum(1)]
+
+
+def _seen(layer: Layer) -> Sequence[Tensor]:
+    """What each group's weight is multiplied with at every position. Shapes: (fan_in, N) a group"""
+    how = layer.convolution
+    if how is None:
+        return [layer.inputs.T]
+    columns_BDN = functional.unfold(layer.inputs, how.kernel, how.dilation, how.padding, how.stride)
+    return columns_BDN.transpose(0, 1).flatten(1).chunk(how.groups)
+
+
+def _weight_gradient(layer: Layer, outputs_FN: Tensor) -> Tensor:
+    how, size = layer.convolution, layer.size
+    assert how is not None
+    high, wide = how.maps(layer.inputs.shape[2:])
+    shape = (size.groups * size.fan_out, layer.inputs.shape[1] // how.groups, *how.kernel)
+    maps = outputs_FN.view(len(outputs_FN), len(layer.inputs), high, wide).transpose(0, 1)
+    found: Tensor = conv2d_weight(layer.inputs, shape, maps, how.stride, how.padding, how.dilation, how.groups)
+    return found
