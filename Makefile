@@ -30,7 +30,8 @@ check: $(READY)  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## solvers and steps beside TorchJD's, a step against a plain loop, sharings against hard
+bench: $(READY)  ## start-up, solvers and steps beside TorchJD's, a step against a plain loop, sharings against hard
+	$(BIN)/python -m bench.start
 	$(BIN)/python -m bench.solvers
 	$(BIN)/python -m bench.balance
 	$(BIN)/python -m bench.parts
