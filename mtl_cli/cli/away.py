@@ -39,6 +39,8 @@ class Answer(NamedTuple):
 def begin(folder: Path, number: int) -> None:
     """Says where job `number` runs. Ctrl-C in the sweep's terminal is for the sweep alone, which tells the jobs.
 
+    submitit's word that time is nearly over, SIGUSR2, becomes a SIGTERM, after which a run saves.
+
     Raises: Interrupted: the sweep was stopped before the job began.
     """
     if (folder / STOPPED).exists():
@@ -46,6 +48,7 @@ def begin(folder: Path, number: int) -> None:
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGUSR2, lambda *_: signal.raise_signal(signal.SIGTERM))
     _write(folder / f"{number}.process", [socket.gethostname(), os.getpid()])
 
 

@@ -83,6 +83,15 @@ def test_a_sweep_that_stops_tells_the_jobs_on_its_machine_and_no_other(tmp_path:
     assert away.collect(tmp_path / "x") == [Answer(0, "job 0: ", 130, "stopped")]
 
 
+def test_a_job_whose_time_is_nearly_over_is_told_as_by_sigterm(tmp_path: Path) -> None:
+    code = (
+        "import sys, signal; from pathlib import Path; from mtl_cli.cli import away\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "away.begin(Path(sys.argv[1]), 0); signal.raise_signal(signal.SIGUSR2); sys.exit(1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 7
+
+
 @pytest.mark.parametrize(("launcher", "extra"), away.EXTRAS.items())
 def test_a_launcher_that_is_not_installed_is_told_with_its_extra(launcher: str, extra: str) -> None:
     error = MissingConfigException("not there", f"hydra/launcher/{launcher}", ["basic"])
