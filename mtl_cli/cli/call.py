@@ -7,8 +7,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from io import StringIO
+from pathlib import Path
 from typing import NamedTuple
 
 import hydra
@@ -17,13 +18,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mtl_cli.beneath import CONF
-from mtl_cli.cli import jobs, starts, sweep
+from mtl_cli.cli import away, jobs, starts, sweep
 from mtl_cli.cli.arguments import parse
 from mtl_cli.cli.errors import MISTAKES, worded
 from mtl_cli.cli.folders import searched
 from mtl_cli.cli.jobs import Call
 from mtl_cli.commands import ls
 from mtl_cli.options import ConfigError, Interrupted, JobError, SaidError
+from mtl_cli.reporting.wording import quoted
 
 
 class Outcome(NamedTuple):
@@ -59,16 +61,23 @@ def _compose(call: Call, traces: sweep.Traces, outcomes: list[Outcome], *, wordy
     shown = call.arguments.options.get("--cfg")
     if shown in ("job", "all") and call.command != "ls" and not call.only_check:
         # what is shown is checked too, and after it: whoever looks for a mistake sees the configuration that has it
-        return _hydra(call, _unused, traces) or _compose(starts.to_check(call), traces, outcomes, wordy=wordy)
-    return _hydra(call, _job(call, outcomes, traces, wordy=wordy), traces) or sweep.code([o.code for o in outcomes])
+        return _hydra(call, _unused, traces, wordy=wordy) or _compose(
+            starts.to_check(call), traces, outcomes, wordy=wordy
+        )
+    try:
+        with away.stoppable(traces.answers) if call.arguments.sweep else nullcontext():
+            refused = _hydra(call, _job(call, outcomes, traces, wordy=wordy), traces, wordy=wordy)
+    finally:
+        outcomes += _from_away(traces)
+    return refused or sweep.code([o.code for o in outcomes])
 
 
 def _unused(_cfg: DictConfig) -> None:
     """The job of a call that shows something: none."""
 
 
-def _hydra(call: Call, job: Callable[[DictConfig], None], traces: sweep.Traces) -> int:
-    """Calls Hydra once. Returns 2 where the configuration cannot be composed or shown."""
+def _hydra(call: Call, job: Callable[[DictConfig], None], traces: sweep.Traces, *, wordy: bool) -> int:
+    """Calls Hydra once. Returns 2 where the configuration cannot be composed or shown, 1 where a launcher failed."""
     try:
         with _command_line([f"mtl {call.command}", *starts.argv(call, traces)]), _quiet(call):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=call.primary)(job)()
@@ -76,6 +85,13 @@ def _hydra(call: Call, job: Callable[[DictConfig], None], traces: sweep.Traces) 
         return _fail(Outcome(2, worded(error, call)))
     except SystemExit as done:
         return 0 if done.code in (None, 0) else _no_package(call)
+    except Exception as error:  # whatever a launcher raises: of the jobs themselves, none raises
+        launcher = call.arguments.last("hydra/launcher")
+        if launcher is None or not call.arguments.sweep:
+            raise
+        if wordy:
+            traceback.print_exc()
+        return _fail(Outcome(1, f"{launcher} failed: {type(error).__name__}: {_first(error)}"))
     return 0
 
 
@@ -88,20 +104,59 @@ def _no_package(call: Call) -> int:
 def _job(call: Call, outcomes: list[Outcome], traces: sweep.Traces, *, wordy: bool) -> Callable[[DictConfig], None]:
     """The function that Hydra runs for each job. It raises nothing, so that a failed job stops no other.
 
-    But in another process, where a launcher may have put it, it raises, and Hydra carries the error home.
+    In another process, where a launcher may have put it, it answers by a file.
     """
     home = os.getpid()
 
     def job(cfg: DictConfig) -> None:
         traces.seen(HydraConfig.get())
+        if os.getpid() != home:
+            _away(call, cfg, traces, wordy=wordy)
+            return
         outcome = _outcome(call, cfg, wordy=wordy)
         outcomes.append(outcome)
         if outcome.code:
-            _fail(Outcome(outcome.code, _named(outcome.line)))
-            if os.getpid() != home:
-                raise JobError(outcome.line)
+            _fail(Outcome(outcome.code, _named(outcome.line, "failed, as said above")))
 
     return job
+
+
+def _away(call: Call, cfg: DictConfig, traces: sweep.Traces, *, wordy: bool) -> None:
+    """Runs a job in a process that a launcher made, and answers."""
+    hydra = HydraConfig.get()
+    number, folder = int(hydra.job.num), Path(hydra.runtime.output_dir)
+    try:
+        away.begin(traces.answers, number)
+        with away.speaking(f"job {number}", sys.stdout):
+            outcome = _until_stopped(call, cfg, wordy=wordy)
+        away.leave(traces.answers, away.Answer(number, _named(""), outcome.code, outcome.line))
+    finally:
+        sweep.remove_empty(folder)
+    if outcome.code == 130:
+        raise Interrupted  # no next job in this process
+
+
+def _until_stopped(call: Call, cfg: DictConfig, *, wordy: bool) -> Outcome:
+    """How a job ended, also where a signal ended it."""
+    try:
+        return _outcome(call, cfg, wordy=wordy)
+    except Interrupted as stop:
+        folder = quoted(Path(HydraConfig.get().runtime.output_dir))
+        way_on = f"; mtl train resume={folder} goes on" if call.command == "train" else ""
+        return Outcome(stop.exit_code, f"stopped{way_on}")
+    except KeyboardInterrupt:
+        return Outcome(130, "interrupted")
+
+
+def _from_away(traces: sweep.Traces) -> list[Outcome]:
+    """What jobs in other processes answered, told here."""
+    answers = away.collect(traces.answers)
+    for answer in answers:
+        if answer.code:
+            _fail(Outcome(answer.code, answer.name + answer.line))
+        else:
+            sys.stdout.write(f"{answer.name}done\n")
+    return [Outcome(answer.code, answer.line) for answer in answers]
 
 
 def _outcome(call: Call, cfg: DictConfig, *, wordy: bool) -> Outcome:
@@ -123,8 +178,7 @@ def _outcome(call: Call, cfg: DictConfig, *, wordy: bool) -> Outcome:
     except Exception as error:  # noqa: BLE001  # whatever a job raises, the next one of a sweep still runs
         if wordy:
             traceback.print_exc()
-        first = (str(error).splitlines() or [""])[0]
-        return Outcome(1, f"failed: {type(error).__name__}: {first}")
+        return Outcome(1, f"failed: {type(error).__name__}: {_first(error)}")
     return Outcome(0)
 
 
@@ -134,12 +188,16 @@ def _groups(which: str) -> str:
     return "\n".join(ls.overview(list(groups), searched())).replace("$", "$$")
 
 
-def _named(line: str) -> str:
-    """`line` with the job of a sweep that it is about, also where its processes have told it."""
+def _named(line: str, instead: str = "") -> str:
+    """`line` with the job of a sweep that it is about; there `instead`, where its processes have told the line."""
     here = HydraConfig.get()
     if here.mode != RunMode.MULTIRUN:
         return line
-    return f"job {here.job.num} ({' '.join(jobs.told_to_job())}): {line or 'failed, as said above'}"
+    return f"job {here.job.num} ({' '.join(jobs.told_to_job())}): {line or instead}"
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 def _fail(outcome: Outcome) -> int:

@@ -12,6 +12,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from mtl_cli.beneath import CONF
 from mtl_cli.cli import folders
 from mtl_cli.cli.arguments import Override, typed
+from mtl_cli.cli.away import EXTRAS
 from mtl_cli.cli.jobs import Call
 from mtl_cli.commands import ls
 from mtl_cli.config import ASKED, BELOW
@@ -49,6 +50,10 @@ def _no_such_option(error: MissingConfigException, call: Call) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     if not group:
         return f"--config-name {name} is not there: name a YAML in --config-dir, or leave it out"
+    if group == "hydra/launcher" and name in EXTRAS:
+        return (
+            f"{call.arguments.last(group) or f'{group}={name}'} needs an extra: pip install 'mtl-cli[{EXTRAS[name]}]'"
+        )
     if group.startswith("hydra"):
         return f"{group}={name} is not known: {nearest(name, list(error.options or []))}"
     told = call.arguments.last(group)

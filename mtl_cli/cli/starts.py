@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from mtl_cli import saved
 from mtl_cli.beneath import CONF
 from mtl_cli.cli import entries, folders, plugins
-from mtl_cli.cli.arguments import SHORT, VALUED, Arguments, Override
+from mtl_cli.cli.arguments import INSTEAD, SHORT, VALUED, Arguments, Override
 from mtl_cli.cli.jobs import Call
 from mtl_cli.cli.sweep import Traces
 from mtl_cli.config import ASKED, CHOICES
@@ -62,6 +62,9 @@ def to_check(call: Call) -> Call:
 def _one_place_each(command: str, arguments: Arguments) -> None:
     if arguments.sweep and command in ("ls", "predict", "data"):
         raise ConfigError(f"--multirun has nothing to sweep in {command}: leave it out")
+    launcher = arguments.last("hydra/launcher")
+    if launcher is not None and not set(INSTEAD) & set(arguments.options):
+        raise ConfigError(f"{launcher} has no effect on a single run: add -m")
     if not arguments.sweep:
         return
     if "RANK" in os.environ:

@@ -48,17 +48,22 @@ class Traces(NamedTuple):
         if hydra.mode == RunMode.MULTIRUN:
             self.folders[:0] = [Path(hydra.runtime.output_dir), Path(hydra.sweep.dir).absolute()]
 
+    @property
+    def answers(self) -> Path:
+        """Where jobs in other processes answer; on the disk that holds the runs, which other machines see too."""
+        return self.root / f".{self.stamp}"
+
     def tidy(self) -> None:
         """Removes the folders of this sweep that hold nothing, and then what was made for them."""
         for folder in (*self.folders, *self.root.glob(f"*/{self.stamp}")):
-            _remove(folder)
+            remove_empty(folder)
             if self.stamp == folder.name:
-                _remove(folder.parent)
+                remove_empty(folder.parent)
         for folder in self.absent:
-            _remove(folder)
+            remove_empty(folder)
 
 
-def _remove(folder: Path) -> None:
+def remove_empty(folder: Path) -> None:
     """Removes a folder in which nothing stands, or only Hydra's record of the sweep; leaves all else alone."""
     if not folder.is_dir():
         return

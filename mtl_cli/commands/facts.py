@@ -6,7 +6,6 @@ from pathlib import Path
 import msgspec
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from mtl_cli.commands.build import Data
 from mtl_cli.config import CHOICES, Config
@@ -116,6 +115,8 @@ def calibration_error(task: Task, score: Score) -> float | None:
     """
     if not task.fitted.classes or score.answers is None:
         return None
+    from torchmetrics.functional.classification import multiclass_calibration_error  # not at the top: it takes a second
+
     outputs, targets = score.answers
     # A certainty of 1 belongs to the last bin: torchmetrics would give it one of its own.
     probabilities = task.readout(outputs)["probabilities"].float().clamp_max(1 - torch.finfo(torch.float32).eps)

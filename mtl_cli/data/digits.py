@@ -3,14 +3,20 @@
 Source: E. Alpaydin, C. Kaynak, Optical recognition of handwritten digits, UCI 1998.
 """
 
+import gzip
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from mtl_cli.data.base import Column, Loaded, Place, Samples, Source
 from mtl_cli.data.cache import content_digest
 from mtl_cli.data.options import Digits
 from mtl_cli.data.split import carve, take
+
+SIDE = 8
 
 
 class DigitsSource(Source):
@@ -22,19 +28,27 @@ class DigitsSource(Source):
 
     def load(self) -> Loaded:
         """The images, which come with scikit-learn; there is nothing to fetch, and too little to cache."""
-        bunch = load_digits()
-        images = torch.from_numpy(bunch.images)[:, None]
-        digit = torch.from_numpy(bunch.target).long()
+        images, digit = _read()
         samples = Samples(
             (images * (255 / 16)).round().to(torch.uint8),
-            {
-                "digit": Column(digit, tuple(str(name) for name in bunch.target_names)),
-                "slant": Column(slant(images), None),
-            },
+            {"digit": Column(digit, tuple("0123456789")), "slant": Column(slant(images), None)},
         )
         kept, test = carve([digit], len(digit), self.option.test, self.place.seed, "digits/test")
         train_samples, test_samples = take(samples, kept), take(samples, test)
         return Loaded(train_samples, test_samples, content_digest(train_samples, test_samples))
+
+
+def _read() -> tuple[Tensor, Tensor]:
+    """What `sklearn.datasets.load_digits` gives, from its file: to import scikit-learn takes longer than all else here.
+
+    Shapes: -> images (N, 1, 8, 8) float64, 0 to 16, and digits (N,) int64
+    """
+    found = find_spec("sklearn")
+    assert found is not None, "scikit-learn is a dependency"
+    assert found.origin is not None, "scikit-learn is a folder of modules"
+    with gzip.open(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        rows = torch.from_numpy(np.loadtxt(file, delimiter=","))
+    return rows[:, :-1].reshape(-1, 1, SIDE, SIDE), rows[:, -1].long()
 
 
 def slant(images: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_cli.data.base import MISSING, Column, PartData, RawPart, Samples
+from mtl_cli.data.strata import divide
 from mtl_cli.draws import generator, seed_of
 
 D = TypeVar("D", Samples, RawPart, PartData)
@@ -59,16 +60,9 @@ def carve(strata: list[Tensor], count: int, share: float, seed: int, part: str) 
     everything = torch.arange(count)
     if n == 0:
         return everything, everything[:0]
-    from sklearn.model_selection import train_test_split  # not at the top: it takes a second
-
     groups = _groups(strata, min(n, count - n)) if strata else torch.zeros(count, dtype=torch.long)
-    first, second = train_test_split(
-        everything.numpy(),
-        test_size=n,
-        random_state=seed_of(seed, "carve", part) % 2**32,
-        stratify=groups.numpy() if len(groups.unique()) > 1 else None,
-    )
-    return torch.from_numpy(first).sort().values, torch.from_numpy(second).sort().values
+    first, second = divide(groups.numpy(), n, seed_of(seed, "carve", part) % 2**32)
+    return torch.from_numpy(first), torch.from_numpy(second)
 
 
 def keep_seen(strata: list[Tensor], stay: Tensor, go: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,11 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 from msgspec import Struct
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from mtl_cli.backbones.base import Features
 from mtl_cli.data.base import Column, Reads
@@ -27,6 +26,16 @@ class Fitted(Struct, frozen=True):
     std: float
     class_weights: tuple[float, ...]
     constants: Mapping[str, tuple[float, ...]]
+
+
+class Measure(Protocol):
+    """What evaluation asks of a metric."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Adds a batch. Shapes: as a task's `prediction` and `metric_target` give them"""
+
+    def compute(self) -> Any:
+        """The value over all batches: what float() takes."""
 
 
 class Head(nn.Module, ABC):
@@ -112,8 +121,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def metric(self, name: str) -> Metric:
-        """A fresh torchmetrics metric."""
+    def metric(self, name: str) -> Measure:
+        """A fresh metric, torchmetrics' say."""
 
     @abstractmethod
     def defined(self, name: str, target: Tensor) -> bool:

@@ -1,19 +1,13 @@
 """Yes or no."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
 
 from mtl_cli.data.base import MISSING, Column, labelled
 from mtl_cli.options import ConfigError
-from mtl_cli.tasks.base import Fitted, Task
+from mtl_cli.tasks.base import Fitted, Measure, Task
 from mtl_cli.tasks.options import TaskOption
 from mtl_cli.tasks.weights import class_weights
-
-METRIC: dict[str, Callable[[], Metric]] = {"accuracy": BinaryAccuracy, "auroc": BinaryAUROC, "f1": BinaryF1Score}
 
 
 class BinaryTask(Task):
@@ -62,6 +56,8 @@ class BinaryTask(Task):
         """AUROC needs both a yes and a no."""
         return name != "auroc" or len(target.unique()) == 2
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> Measure:
         """Accuracy and F1 at one half, AUROC exactly."""
-        return METRIC[name]()
+        from mtl_cli.tasks.metrics import BINARY, alone  # not at the top: torchmetrics takes a second
+
+        return alone(BINARY[name]())

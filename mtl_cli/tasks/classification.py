@@ -2,12 +2,10 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from mtl_cli.data.base import MISSING, Column, labelled
 from mtl_cli.options import ConfigError
-from mtl_cli.tasks.base import Fitted, Task
+from mtl_cli.tasks.base import Fitted, Measure, Task
 from mtl_cli.tasks.options import TaskOption
 from mtl_cli.tasks.weights import class_weights
 
@@ -59,8 +57,8 @@ class ClassificationTask(Task):
         """Always."""
         return True
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> Measure:
         """Accuracy over samples, or F1 averaged over classes."""
-        if name == "accuracy":
-            return MulticlassAccuracy(self.width, average="micro")
-        return MulticlassF1Score(self.width, average="macro")
+        from mtl_cli.tasks.metrics import CLASSIFICATION, alone  # not at the top: torchmetrics takes a second
+
+        return alone(CLASSIFICATION[name](self.width))

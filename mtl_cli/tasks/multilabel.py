@@ -1,18 +1,14 @@
 """Any number of tags."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.classification import MultilabelAccuracy, MultilabelAveragePrecision, MultilabelF1Score
-from torchmetrics.functional.classification import binary_average_precision
-from torchmetrics.utilities.data import dim_zero_cat
 
 from mtl_cli.data.base import Column, labelled
 from mtl_cli.data.tags import apart, spread
 from mtl_cli.options import ConfigError, text
-from mtl_cli.tasks.base import Fitted, Task
+from mtl_cli.tasks.base import Fitted, Measure, Task
 from mtl_cli.tasks.options import Multilabel, TaskOption
 from mtl_cli.tasks.weights import tag_weights
 
@@ -81,27 +77,11 @@ class MultilabelTask(Task):
         """Average precision needs a tag that some item has."""
         return name != "map" or bool((target == 1).any())
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> Measure:
         """F1 and accuracy at one half, average precision exactly."""
-        return METRIC[name](self.width)
+        from mtl_cli.tasks.metrics import MULTILABEL, alone  # not at the top: torchmetrics takes a second
 
-
-class MeanAveragePrecision(MultilabelAveragePrecision):
-    """The mean over the tags that some item has: torchmetrics' warns, and takes another tag's for 0."""
-
-    def compute(self) -> Tensor:  # type: ignore[override]  # as torchmetrics' own: it is a curve's by inheritance
-        """One number."""
-        predictions, target = dim_zero_cat(self.preds), dim_zero_cat(self.target)
-        occurring = (target == 1).any(0).nonzero()[:, 0].tolist()
-        return torch.stack([binary_average_precision(predictions[:, c], target[:, c]) for c in occurring]).mean()
-
-
-METRIC: dict[str, Callable[[int], Metric]] = {
-    "f1_micro": lambda width: MultilabelF1Score(width, average="micro"),
-    "f1_macro": lambda width: MultilabelF1Score(width, average="macro"),
-    "map": MeanAveragePrecision,
-    "accuracy": lambda width: MultilabelAccuracy(width, average="micro"),
-}
+        return alone(MULTILABEL[name](self.width))
 
 
 def _tags(name: str, option: Multilabel, cell: str) -> list[str]:

@@ -1,16 +1,12 @@
 """A number."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from mtl_cli.data.base import Column, labelled
 from mtl_cli.options import ConfigError
-from mtl_cli.tasks.base import Fitted, Task
+from mtl_cli.tasks.base import Fitted, Measure, Task
 from mtl_cli.tasks.options import TaskOption
 
 
@@ -68,26 +64,8 @@ class RegressionTask(Task):
         """Float64, as the predictions."""
         return target.double()
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> Measure:
         """Errors in the target's unit, or the share of variance explained."""
-        metric = METRIC[name](self.fitted)
-        return metric.set_dtype(torch.float64)
+        from mtl_cli.tasks.metrics import REGRESSION, alone  # not at the top: torchmetrics takes a second
 
-
-class CentredR2(R2Score):
-    """R2 of numbers less their mean on train: torchmetrics' sums of squares of large numbers lose the variance."""
-
-    def __init__(self, fitted: Fitted) -> None:
-        super().__init__()
-        self._mean = fitted.mean
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Adds a batch."""
-        super().update(preds - self._mean, target - self._mean)
-
-
-METRIC: dict[str, Callable[[Fitted], Metric]] = {
-    "mae": lambda _: MeanAbsoluteError(),
-    "rmse": lambda _: MeanSquaredError(squared=False),
-    "r2": CentredR2,
-}
+        return alone(REGRESSION[name](self.fitted.mean).set_dtype(torch.float64))

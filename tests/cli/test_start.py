@@ -16,12 +16,26 @@ HEAVY = ("torch", "hydra", "rich", "omegaconf", "msgspec", "sklearn", "numpy")
 
 def modules_after(*words: str, cwd: Path) -> tuple[str, set[str]]:
     """The output of a command line in a process of its own, and the top-level modules that it loaded."""
+    return _modules("code = main(sys.argv[1:]); told(); sys.exit(code)", *words, cwd=cwd)
+
+
+def modules_at_the_first_step(*words: str, cwd: Path) -> tuple[str, set[str]]:
+    """The same at the moment that the first step is written down, where the process leaves."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from mtl_cli.__main__ import main; code = main(sys.argv[1:]);"
-        "print('\\nMODULES', *{name.partition('.')[0] for name in sys.modules}); sys.exit(code)"
+        "from mtl_cli.reporting.metric_log import MetricLog\n"
+        "def write(log, event): told(); sys.stdout.flush(); os._exit(0)\n"
+        "MetricLog.write = write; main(sys.argv[1:])"
+    )
+    return _modules(code, *words, "trainer.log_every=1", cwd=cwd)
+
+
+def _modules(code: str, *words: str, cwd: Path) -> tuple[str, set[str]]:
+    begin = (
+        "import os, sys; sys.path.insert(0, sys.argv.pop(1)); from mtl_cli.__main__ import main\n"
+        "def told(): print('\\nMODULES', *{name.partition('.')[0] for name in sys.modules})\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT), *words], capture_output=True, text=True, cwd=cwd, check=False
+        [sys.executable, "-c", begin + code, str(ROOT), *words], capture_output=True, text=True, cwd=cwd, check=False
     )
     out, _, modules = done.stdout.partition("\nMODULES ")
     return out + done.stderr, set(modules.split())
@@ -41,6 +55,13 @@ def test_composing_and_checking_load_no_torch(words: list[str], tmp_path: Path) 
     assert "Traceback" not in out
     assert "hydra" in modules
     assert modules.isdisjoint({"torch", "torchvision", "torchmetrics", "sklearn", "numpy"})
+
+
+def test_the_first_step_waits_for_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    out, modules = modules_at_the_first_step("train", "data.limit=100", "tensorboard=false", cwd=tmp_path)
+    assert "Traceback" not in out
+    assert "torch" in modules
+    assert modules.isdisjoint({"torchvision", "torchmetrics", "sklearn", "scipy", "matplotlib", "pyarrow", "rich"})
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])

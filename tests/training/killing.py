@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-PRELOADED = ["mtl_cli.cli.call", "mtl_cli.commands.train", "mtl_cli.data.digits", "sklearn.datasets"]
+PRELOADED = ["mtl_cli.cli.call", "mtl_cli.commands.train", "mtl_cli.data.digits", "mtl_cli.tasks.metrics"]
 TINY = [
     "task=digits",
     "data.limit=90",
