@@ -1,4 +1,4 @@
-"""What a run may choose by probing: how maps lie in memory, and whether its passes are compiled."""
+"""What a run may choose by probing: how maps lie in memory, whence a Gramian comes, whether its passes are compiled."""
 
 from collections.abc import Callable
 
@@ -25,6 +25,8 @@ def choices(options: TrainerOptions, engine: Engine, average: Average, left: Cal
     maps = any(parameter.dim() == 4 for parameter in engine.model.parameters())
     if options.memory_format == "auto" and maps:
         found.append(_memory_format(engine, average))
+    if engine.may_leave_out and not Processes().grouped:
+        found.append(_layers(engine))
     if options.compile == "auto" and not Processes().grouped:  # a compiler that fails in one leaves the others waiting
         found.append(_compile(engine, left))
     return found
@@ -37,6 +39,21 @@ def _memory_format(engine: Engine, average: Average) -> Choice:
         lay_alike(engine.optimizer)  # here, and not in the step that is timed
 
     return Choice("memory_format", "memory format", tuple(FORMATS), apply)
+
+
+def _layers(engine: Engine) -> Choice:
+    def apply(candidate: str) -> None:
+        engine.by_task.layered = candidate == "layers"
+
+    return Choice(
+        "gramian",
+        "Gramian",
+        ("layers", "rows"),
+        apply,
+        opening=2,
+        pays=lambda _: bool(engine.by_task.left_out),
+        unpaid="none of them is cheaper than its rows",
+    )
 
 
 def _compile(engine: Engine, left: Callable[[], int]) -> Choice:

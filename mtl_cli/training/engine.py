@@ -104,6 +104,13 @@ class Engine:
         self._before = [tensor.detach().clone() for tensor in self._moved]
         self._check()
 
+    @property
+    def may_leave_out(self) -> bool:
+        """Whether rows may leave layers out: methods look at the Gramian over all that is shared, and not at rows."""
+        asked = [needs for needs in self.methods.needs if needs.level != "losses"]
+        fine = all(n.at == "shared" and n.level in ("norms", "gramian") and n.batches == 1 for n in asked)
+        return self.balanced and bool(asked) and fine
+
     def step(self, batches: Sequence[Batch], step: int, steps: int, heldout: Batch | None = None) -> Look | Skipped:
         """One step of the optimizer from one or more micro-batches, or why it was skipped.
 

@@ -31,7 +31,7 @@ class Choice(NamedTuple):
 
     name, and words for it. candidates: the first stays unless another is clearly faster. apply: makes the next steps
     take one. opening: steps of the first before any other is tried. pays: whether trying is worth it, given the seconds
-    that a step takes. fails: errors of a candidate that only mean that it is not to be had here.
+    that a step takes; unpaid: why not. fails: errors of a candidate that only mean that it is not to be had here.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Choice(NamedTuple):
     apply: Callable[[str], None]
     opening: int = 0
     pays: Callable[[float], bool] = lambda seconds: True  # noqa: ARG005  # the signature
+    unpaid: str = "trying more would not pay, or too few steps could be compared"
     fails: tuple[type[Exception], ...] = ()
 
 
@@ -195,7 +196,7 @@ class Probes:
 def _said(choice: Choice, chosen: str, timings: Sequence[Timing]) -> str:
     found, first = comparable(choice, timings), choice.candidates[0]
     if found is None:
-        return f"{choice.words}: {chosen}; trying more would not pay, or too few steps could be compared"
+        return f"{choice.words}: {chosen}; {choice.unpaid}"
     seconds = {candidate: statistics.median(its) for candidate, its in found.items()}
     over = f"(median of {min(map(len, found.values()))})"
     if chosen != first:
