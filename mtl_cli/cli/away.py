@@ -60,18 +60,19 @@ def leave(folder: Path, answer: Answer) -> None:
 
 @contextmanager
 def stoppable(folder: Path) -> Iterator[None]:
-    """Within it, Ctrl-C stops the jobs on this machine before it stops the sweep; a second one waits for nobody."""
+    """Within it, Ctrl-C and SIGTERM stop the jobs on this machine before the sweep; a second Ctrl-C waits for none."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _stop(folder)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt if number == signal.SIGINT else Interrupted(128 + number)
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(folder: Path) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +30,6 @@ def sweep(launcher: str, *words: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
 
 
-@pytest.fixture
-def as_it_was() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_answers_are_taken_in_the_order_of_jobs(tmp_path: Path) -> None:
     folder = tmp_path / "answers"
     given = [Answer(number, f"job {number}: ", number % 3, "line") for number in (10, 9, 2)]
@@ -57,8 +49,10 @@ def test_each_whole_line_of_a_job_has_its_name_and_no_bar_is_drawn() -> None:
     assert out.getvalue() == "job 3: a\njob 3: bc\njob 3: \njob 3: d\n"
 
 
-@pytest.mark.usefixtures("as_it_was")
-def test_a_sweep_that_stops_tells_the_jobs_on_its_machine_and_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Interrupted)])
+def test_a_sweep_that_stops_tells_the_jobs_on_its_machine_and_no_other(
+    number: signal.Signals, raised: type[BaseException], tmp_path: Path
+) -> None:
     code = (
         "import sys, signal; from pathlib import Path; from mtl_cli.cli import away; folder = Path(sys.argv[1])\n"
         "away.begin(folder, 0)\n"
@@ -73,8 +67,8 @@ def test_a_sweep_that_stops_tells_the_jobs_on_its_machine_and_no_other(tmp_path:
             assert (host, process) == (socket.gethostname(), job.pid)
             assert os.getpgid(process) == process  # the terminal's Ctrl-C does not reach it
             (tmp_path / "x" / "1.process").write_text(json.dumps(["elsewhere", os.getpid()]))
-            with pytest.raises(KeyboardInterrupt), away.stoppable(tmp_path / "x"):
-                os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(raised), away.stoppable(tmp_path / "x"):
+                signal.raise_signal(number)
             job.wait(60)
         finally:
             job.kill()
@@ -102,6 +96,24 @@ def test_a_launcher_that_is_not_installed_is_told_with_its_extra(launcher: str, 
 def test_a_launcher_without_a_sweep_is_a_mistake(mtl: Mtl) -> None:
     answer = mtl("train", "hydra/launcher=processes")
     assert (answer.code, answer.err) == (2, "mtl: hydra/launcher=processes has no effect on a single run: add -m\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "plugin"),
+    [
+        ("hydra/launcher=processes hydra.launcher.n_jobs=3", "hydra_joblib_launcher"),
+        ("hydra/launcher=local hydra.launcher.timeout_min=3", "hydra_submitit_launcher"),
+        ("hydra/launcher=slurm hydra.launcher.partition=gpu", "hydra_submitit_launcher"),
+    ],
+)
+def test_each_ready_launcher_composes_and_takes_its_keys(mtl: Mtl, words: str, plugin: str) -> None:
+    pytest.importorskip(f"hydra_plugins.{plugin}")
+    answer = mtl("train", "--cfg", "hydra", "-p", "hydra.launcher", *words.split())
+    assert (answer.code, answer.err) == (0, "")
+    key, _, value = words.rpartition(".")[2].partition("=")
+    assert f"{key}: {value}\n" in answer.out
+    assert f"_target_: hydra_plugins.{plugin}." in answer.out
+    assert mtl("train", "--cfg", "hydra", *words.split(), "hydra.launcher.nothing=1").code == 2
 
 
 @pytest.mark.slow
