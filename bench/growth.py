@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from bench.step import CLASSES, SHAPE, THE_CNN, by_hand, by_mtl, make_batch, make_model, make_tasks
 from bench.turns import Found, Series, Step, Told, alone
@@ -113,6 +114,9 @@ def _panel(axis: Axes, panel: str, series: Sequence[Series]) -> None:
         axis.fill_between(its.sizes, low, high, color=COLOURS[its.name], alpha=0.15, lw=0)
     axis.set_xscale("log", base=2)
     axis.set_xticks(series[0].sizes, [f"{size:,}" for size in series[0].sizes])
+    axis.minorticks_off()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axis.set_xlabel(panel)
     axis.set_ylim(bottom=0.5 * min(low for its in series for low, _, _ in its.ms))
     axis.set_ylim(top=3 * max(high for its in series for _, _, high in its.ms))

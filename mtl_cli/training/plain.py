@@ -1,6 +1,6 @@
 """One backward pass for each micro-batch, with coefficients and weights that are known before it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
 from mtl_cli.training.faults import Faults, finite, found
 from mtl_cli.training.kit import Kit
-from mtl_cli.training.passes import Forward, stacked
+from mtl_cli.training.passes import stacked
 from mtl_cli.training.spans import within
 
 
@@ -49,32 +49,34 @@ class Plain:
                 kit.methods.weighting.before_step(look)
                 look.c_T = kit.methods.coefficients(look.losses_T, look)
             penalty = kit.penalties.of_sharing(forward, look, len(batches))
-            (self._twice if twice else self._once)(forward, look, penalty)
+            losses = forward.losses
+            del forward  # so that the backward pass lets go of features as it goes
+            (self._twice if twice else self._once)(losses, look, penalty)
         if not reads:
             kit.processes.add(look.losses_T)
         self._add_gradients(look.tasks)
         return self._faults(look)
 
     @within("backward")
-    def _once(self, forward: Forward, look: Look, penalty: Tensor | None) -> None:
+    def _once(self, losses: Mapping[str, Tensor], look: Look, penalty: Tensor | None) -> None:
         """Every parameter gets c_t w_t of each loss."""
-        torch.autograd.backward(*self._roots(forward, look, look.factors, penalty))
+        torch.autograd.backward(*self._roots(losses, look, look.factors, penalty))
 
     @within("backward")
-    def _twice(self, forward: Forward, look: Look, penalty: Tensor | None) -> None:
+    def _twice(self, losses: Mapping[str, Tensor], look: Look, penalty: Tensor | None) -> None:
         """A task's own parameters get c_t of its loss, all others c_t w_t of each."""
         kit = self._kit
         names = {name for task in look.tasks for name in kit.usage.own[task]}
         own = [kit.parameters[name] for name in names]
         others = [p for name, p in kit.parameters.items() if name not in names and p.requires_grad]
-        torch.autograd.backward(*self._roots(forward, look, look.c_T, penalty), inputs=own, retain_graph=True)
-        torch.autograd.backward(*self._roots(forward, look, look.factors, penalty), inputs=others)
+        torch.autograd.backward(*self._roots(losses, look, look.c_T, penalty), inputs=own, retain_graph=True)
+        torch.autograd.backward(*self._roots(losses, look, look.factors, penalty), inputs=others)
 
     def _roots(
-        self, forward: Forward, look: Look, factors_T: Tensor, penalty: Tensor | None
+        self, losses: Mapping[str, Tensor], look: Look, factors_T: Tensor, penalty: Tensor | None
     ) -> tuple[list[Tensor], list[Tensor]]:
         factors = dict(zip(look.tasks, factors_T.unbind(), strict=True))
-        roots = [(loss, factors[task]) for task, loss in forward.losses.items() if loss.requires_grad]
+        roots = [(loss, factors[task]) for task, loss in losses.items() if loss.requires_grad]
         roots += [(penalty, torch.ones_like(penalty))] if penalty is not None else []
         return [root for root, _ in roots], [self._kit.scale.up(c.to(root)) for root, c in roots]
 
