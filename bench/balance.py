@@ -119,7 +119,7 @@ def make_resnet(tasks: Mapping[str, Task]) -> MultiTaskModel:
 
 def main() -> None:
     """Prints the table."""
-    names = [name for name in METHODS if isinstance(aggregator_of(name, 2), GramianWeightedAggregator)]
+    names = [name for name in METHODS if " " not in name and aggregator_of(name, 2) is not None]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", choices=["cnn", "resnet18"], default="cnn")
     parser.add_argument("--methods", nargs="+", choices=names, default=["pcgrad"])
