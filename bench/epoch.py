@@ -29,6 +29,7 @@ from mtl_cli.commands import train
 from mtl_cli.commands.assemble import Built, assemble
 from mtl_cli.config import Config
 from mtl_cli.data.base import PartData, Preparation
+from mtl_cli.processes import Processes
 from mtl_cli.reporting.log import RunLog
 from mtl_cli.reporting.status import StatusFile
 from mtl_cli.reporting.terminal import open_screen
@@ -62,12 +63,13 @@ def configured(told: Told) -> Config:
 
 def by_mtl(config: Config, built: Built, folder: Path, steps: int) -> Turn:
     """The loop's own code, in a run directory."""
-    job = train.Job(config, Session("train", [], {}, None), built, None, folder)
+    job = train.Job(config, Session("train", [], {}, None), built, None, folder, Processes())
     progress = Progress(list(built.data.tasks), built.device, config.trainer.epochs)
     primary = {name: task.option.primary for name, task in built.data.tasks.items()}
     screen, status = open_screen(io.StringIO(), RunLog(folder)), StatusFile(folder, "")
     watch = Watch(screen, status, primary, config.trainer)
-    run = train._loop(job, progress, watch)  # noqa: SLF001  # the loop as the command has it, a part of it at a time
+    records = train._records(job)  # noqa: SLF001  # the loop as the command has it, a part of it at a time
+    run = train._loop(job, progress, watch, records)  # noqa: SLF001  # as above
     stop = Stop()
 
     def turn() -> None:
@@ -199,7 +201,7 @@ def by_hand(config: Config, built: Built, batches: Callable[[], Batches], steps:
 def measure(told: Told) -> Found:
     """Three sides that take turns; nothing without CIFAR-10."""
     config = configured(told)
-    built = assemble(config, None)
+    built = assemble(config, None, Processes())
     data = built.data.splits["train"]["images"]
     preparation = built.data.known.preparations["images"]
     turns, steps = told.turns(TURNS), max(FEWEST, round(told.share * STEPS))

@@ -160,6 +160,7 @@ def _steps(run: Run, progress: Progress, stop: Stop, later: Later) -> bool:
         asked = stop.signal is not None
         last = progress.step == options.max_steps or progress.batch == run.loaders.train.steps
         due = last or asked or progress.step % options.log_every == 0 or _saves(options, progress.step)
+        due = due or not run.probes.settled  # a step that is measured is waited for anyway
         with span("metrics"):
             if not later.sound(look, due):
                 return False
