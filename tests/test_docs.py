@@ -85,7 +85,10 @@ def lines(page: Path) -> list[Line]:
 
 
 def _line(page: Path, words: str, shown: str | None) -> Line:
-    return Line(page.name, shlex.split(words, comments=True), shown)
+    split = shlex.split(words, comments=True)
+    if split[:1] == ["torchrun"]:  # each of its processes does what `mtl` would
+        split = ["mtl", *split[split.index("mtl_cli") + 1 :]]
+    return Line(page.name, split, shown)
 
 
 def identify(value: Any) -> str:

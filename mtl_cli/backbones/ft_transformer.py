@@ -76,7 +76,7 @@ class Block(nn.Module):
         super().__init__()
         wide = int(4 * option.width / 3)
         self._heads = option.heads
-        self._dropout = option.attention_dropout
+        self.attention_dropout = nn.Dropout(option.attention_dropout)
         self.before = nn.LayerNorm(option.width) if normalised else nn.Identity()
         self.queries_keys_values = nn.Linear(option.width, 3 * option.width)
         self.out = nn.Linear(option.width, option.width)
@@ -93,8 +93,11 @@ class Block(nn.Module):
 
     def _attention(self, tokens: Tensor) -> Tensor:
         parts = self.queries_keys_values(tokens).unflatten(-1, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)
-        dropped = self._dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], dropout_p=dropped)
+        if self.training and self.attention_dropout.p > 0:
+            weights = (parts[0] @ parts[1].transpose(-1, -2) / parts.shape[-1] ** 0.5).softmax(-1)
+            mixed = self.attention_dropout(weights) @ parts[2]  # a layer, so that several processes share its draws out
+        else:
+            mixed = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
         return cast(Tensor, self.out(mixed.transpose(1, 2).flatten(2)))
 
 

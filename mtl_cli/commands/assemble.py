@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from mtl_cli.aggregation import base as aggregation_base
+from mtl_cli.backbones.pieces import Stage
 from mtl_cli.commands import compatible
 from mtl_cli.commands.build import Data, build_data, build_model, known_from
 from mtl_cli.config import Config
@@ -74,6 +75,7 @@ def assemble(config: Config, resumed: Resumed | None, processes: Processes) -> B
     data = processes.in_turn(lambda: build_data(config, heldout, known))
     _same_data(config, data, resumed)
     model = build_model(config, data.tasks, data.given, fresh=resumed is None)
+    _no_recomputing(model, processes)
     place(model, device, settled_format(config.trainer, {}))
     notes = [*_in_files(data), *_frozen(config, model), *_start_from(config, model)]
     notes += compatible.approximations(config)
@@ -196,6 +198,16 @@ def _least(config: Config, methods: Methods, processes: Processes) -> int:
             f"{max(least, processes.size)}: raise it, or start fewer"
         )
     return least
+
+
+def _no_recomputing(model: MultiTaskModel, processes: Processes) -> None:
+    """A stage that is computed again draws for the part that came last; alone, it gets its own draws back."""
+    parts = len(set(model.part_of.values()))
+    if processes.size > 1 and parts > 1 and any(isinstance(m, Stage) and m.recompute for m in model.modules()):
+        raise ConfigError(
+            f"backbone.gradient_checkpointing=true does not go with {parts} parts in {processes.size} processes: leave "
+            "it out"
+        )
 
 
 def _examples(data: Data, device: torch.device) -> dict[str, torch.Tensor]:

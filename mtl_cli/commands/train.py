@@ -35,6 +35,7 @@ from mtl_cli.training.progress import Progress
 from mtl_cli.training.records import Kept, Records, Unkept
 from mtl_cli.training.schedule import Schedule
 from mtl_cli.training.stop import Stop
+from mtl_cli.training.waiting import Waiting
 from mtl_cli.training.watch import Watch
 
 
@@ -193,6 +194,7 @@ def _loop(job: Job, progress: Progress, watch: Watch, records: Records) -> Run:
         probes,
         gauge,
         Profile(folder, lambda: probes.settled and gauge.done, watch.note),
+        Waiting(watch.note),
         job.processes,
         Signals(job.processes),
     )

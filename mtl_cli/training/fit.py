@@ -28,6 +28,7 @@ from mtl_cli.training.records import Records
 from mtl_cli.training.schedule import Schedule
 from mtl_cli.training.spans import span, within
 from mtl_cli.training.stop import Stop
+from mtl_cli.training.waiting import Waiting
 from mtl_cli.training.watch import Watch
 
 MOST_SKIPPED = 20
@@ -58,6 +59,7 @@ class Run(NamedTuple):
     probes: Probes
     gauge: Gauge
     profile: Profile
+    waiting: Waiting
     processes: Processes
     signals: Signals
 
@@ -148,7 +150,7 @@ def _steps(run: Run, progress: Progress, stop: Stop, later: Later) -> bool:
     """The same; or back to where all was finite, as the steps since have to be taken again, and False."""
     options, per_epoch = run.options, steps_per_epoch(run.loaders.train, run.options)
     epoch = _grouped(run.loaders.train.epoch(progress.epoch, progress.batch), options.accumulate)
-    for batches in run.profile.rounds(epoch):
+    for batches in run.profile.rounds(run.waiting.batches(epoch)):
         set_rate(run.optimizer, run.schedule.factor(progress.step - progress.overflows))
         heldout = _heldout(run, progress.step)
         take = partial(run.engine.step, batches, progress.step, per_epoch * options.epochs, heldout)
@@ -256,6 +258,7 @@ def _judge(run: Run, progress: Progress) -> None:
     progress.judged = progress.step
     save(run, progress, best)
     run.watch.epoch(event)
+    run.waiting.over(number)
 
 
 def _heed(run: Run, progress: Progress, stop: Stop) -> None:
