@@ -15,7 +15,7 @@ import torch
 from bench import growth, page, store
 from bench.turns import Row, Series, Told
 
-SUBJECTS = ("step", "epoch", "balance", "parts", "memory", "solvers", "growth", "startup")
+SUBJECTS = ("step", "epoch", "balance", "parts", "memory", "solvers", "growth", "startup", "recipe")
 """In the order of the page."""
 UNDER = {"startup": "bench.start"}
 """What a subject rests on; it is left out where that is not there."""
