@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from mtl_cli.aggregation import base as aggregation_base
-from mtl_cli.backbones.pieces import Stage
 from mtl_cli.commands import compatible
 from mtl_cli.commands.build import Data, build_data, build_model, known_from
 from mtl_cli.config import Config
@@ -203,7 +202,11 @@ def _least(config: Config, methods: Methods, processes: Processes) -> int:
 def _no_recomputing(model: MultiTaskModel, processes: Processes) -> None:
     """A stage that is computed again draws for the part that came last; alone, it gets its own draws back."""
     parts = len(set(model.part_of.values()))
-    if processes.size > 1 and parts > 1 and any(isinstance(m, Stage) and m.recompute for m in model.modules()):
+    if processes.size == 1 or parts == 1:
+        return
+    from mtl_cli.backbones.pieces import Stage  # not at the top: it brings torchvision, a second
+
+    if any(isinstance(m, Stage) and m.recompute for m in model.modules()):
         raise ConfigError(
             f"backbone.gradient_checkpointing=true does not go with {parts} parts in {processes.size} processes: leave "
             "it out"

@@ -1,24 +1,24 @@
 """Layers that see a whole batch where several processes have its rows: dropout and batch norm."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.functional import pad
-from torchvision.ops import StochasticDepth
 
 from mtl_cli.options import ConfigError
 from mtl_cli.processes import Portion, Processes
 
-DROPPED: tuple[tuple[type[nn.Module], bool], ...] = (
-    (nn.Dropout, True),
-    (nn.Dropout1d, False),
-    (nn.Dropout2d, False),
-    (nn.Dropout3d, False),
-    (StochasticDepth, False),
-)
-"""Layers that multiply by a draw, and whether they draw for each place of a map; dropouts draw for each channel."""
+Drawn = Literal["places", "channels", "samples"]
+DROPPED: dict[type[nn.Module], Drawn] = {
+    nn.Dropout: "places",
+    nn.Dropout1d: "channels",
+    nn.Dropout2d: "channels",
+    nn.Dropout3d: "channels",
+}
+"""Layers that multiply by a draw, and what of a map they draw for."""
 REFUSED = (nn.AlphaDropout, nn.FeatureAlphaDropout)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -41,12 +41,14 @@ def spread(model: nn.Module, processes: Processes, synchronised: bool) -> Pass:
     told = Pass()
     if not processes.grouped:
         return told
+    from torchvision.ops import StochasticDepth  # not at the top: a second, which one process alone need not wait for
+
+    dropped = {**DROPPED, StochasticDepth: "samples"}
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, REFUSED):
             raise ConfigError(f"{name} ({type(module).__name__}) cannot be shared out: train in one process")
-        for kind, places in DROPPED:
-            if type(module) is kind:
-                model.set_submodule(name, SpreadDropout(module, told, places))
+        if type(module) in dropped:
+            model.set_submodule(name, SpreadDropout(module, told, dropped[type(module)]))
         if isinstance(module, NORMS):
             model.set_submodule(name, SpreadBatchNorm(module, processes if synchronised else None))
     return told
@@ -58,15 +60,15 @@ class SpreadDropout(nn.Module):
     Args:
         inner: what multiplies by a draw.
         told: which rows these are.
-        places: whether it draws for each place of a map.
+        drawn: what of a map it draws for.
     Shapes: (rows, ...) -> the same
     Raises: ValueError: the input is not of those rows.
     """
 
-    def __init__(self, inner: nn.Module, told: Pass, places: bool) -> None:
+    def __init__(self, inner: nn.Module, told: Pass, drawn: Drawn) -> None:
         super().__init__()
         self._told = told
-        self._places = places
+        self._drawn = drawn
         self.inner = inner
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -76,7 +78,7 @@ class SpreadDropout(nn.Module):
         start, rows, total = self._told.portion
         if inputs.shape[0] != rows:
             raise ValueError(f"dropout should see the {rows} rows of the pass first. Found {tuple(inputs.shape)}")
-        rest = inputs.shape[1:] if self._places or inputs.dim() < 3 else self._apart(inputs)
+        rest = inputs.shape[1:] if self._drawn == "places" or inputs.dim() < 3 else self._apart(inputs)
         ones = inputs.new_ones(total, *rest)
         if ones.dim() == 4 and inputs.is_contiguous(memory_format=torch.channels_last):
             ones = ones.contiguous(memory_format=torch.channels_last)
@@ -85,7 +87,7 @@ class SpreadDropout(nn.Module):
 
     def _apart(self, inputs: Tensor) -> tuple[int, ...]:
         """A sample's shape for a draw: its channels', or, where whole samples are dropped, a one."""
-        channels = 1 if isinstance(self.inner, StochasticDepth) else inputs.shape[1]
+        channels = 1 if self._drawn == "samples" else inputs.shape[1]
         return (channels, *[1] * (inputs.dim() - 2))
 
 

@@ -173,6 +173,7 @@ def test_what_decides_a_runs_numbers_cannot_change_on_resume(mtl: Mtl, run_dir: 
 def test_what_does_not_may_change(mtl: Mtl, run_dir: Path) -> None:
     keys = [key for key in saved.MAY_DIFFER if key not in ("resume", "run_dir", "plugins", "device")]
     others = {"trainer.memory_format": "channels_last", "trainer.compile": "true", "trainer.deterministic": "true"}
+    others |= {"trainer.profile": "true"}
     values = {**dict.fromkeys(keys, "11"), **others, "plots": "false", "tensorboard": "false"}
     answer = mtl("train", f"resume={run_dir}", *(f"{key}={value}" for key, value in values.items()))
     assert (answer.code, answer.err) == (0, "")

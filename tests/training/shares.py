@@ -25,7 +25,7 @@ def cut(batch: Batch, processes: Processes) -> Batch:
     return Batch([_share(part, processes.portion(len(part.inputs))) for part in batch.parts])
 
 
-def by_norm(sharing: str, aggregation: Aggregation) -> tuple[Toy, list[Batch]]:
+def by_norm(sharing: str, aggregation: Aggregation, synchronised: bool) -> tuple[Toy, list[Batch]]:
     """A network with batch norm on maps, and a batch for it."""
     data, generator = make_data(), torch.Generator().manual_seed(3)
     tasks = make_tasks(data)
@@ -35,7 +35,9 @@ def by_norm(sharing: str, aggregation: Aggregation) -> tuple[Toy, list[Batch]]:
     (part,) = data.batch(slice(0, ROWS)).parts
     images = torch.randn(ROWS, *MAP, generator=generator, dtype=torch.float64)
     model = _model(sharing, factory, dict.fromkeys(tasks, "p"))
-    toy = make(data._replace(inputs=images), tasks=tasks, model=model, aggregation=aggregation)
+    toy = make(
+        data._replace(inputs=images), tasks=tasks, model=model, aggregation=aggregation, synchronised=synchronised
+    )
     return toy, [Batch([part._replace(inputs=images)])]
 
 

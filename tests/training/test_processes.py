@@ -66,33 +66,33 @@ def _triples() -> list[Case]:
 JUMPS = {"mgda", "nash_mtl", "graddrop", "pcgrad", "gradvac", "excess_mtl"}
 """What a rounding may turn: a draw's side, an active set, a sign."""
 
-CASES = list(
-    dict.fromkeys(
-        [
-            *(Case("hard", weighting, "sum") for weighting in WEIGHTING),
-            *(Case("hard", "fixed", aggregation) for aggregation in AGGREGATION),
-            *(Case(s, "fixed", a) for s in SHARING for a in ("sum", "mgda") if fits(s, "fixed", a)),
-            *_triples(),
-            *(Case("hard", "uw", aggregation, micro=2) for aggregation in ("sum", "pcgrad", "db", "sdmgrad")),
-            *(Case("hard", "fixed", f"pcgrad {told}") for told in ("gradients=bottleneck", "every=3")),
-            Case("cross_stitch", "uw", "pcgrad gradients=last_stage", micro=2),
-            *(Case("hard", "fixed", aggregation, made="dropout") for aggregation in ("sum", "mgda", "sdmgrad")),
-            *(Case(s, "fixed", a, made="norm") for s in ("hard", "film", "mtan") for a in ("sum", "mgda")),
-            *(Case(s, "fixed", "sum", made="parts") for s in ("hard", "adversarial", "independent")),
-            *(Case("hard", "fixed", a, made="parts") for a in ("mgda", "graddrop", "modo")),
-            *(Case("hard", w, "sum", double=False) for w in WEIGHTING),
-            *(Case("hard", "fixed", a, double=False) for a in AGGREGATION if a not in JUMPS),
-        ]
-    )
-)
+CASES = [
+    *(Case("hard", weighting, "sum") for weighting in WEIGHTING),
+    *(Case("hard", "fixed", aggregation) for aggregation in AGGREGATION if aggregation != "sum"),
+    *(Case(s, "fixed", a) for s in SHARING for a in ("sum", "mgda") if fits(s, "fixed", a) and s != "hard"),
+    *(Case("hard", "uw", aggregation, micro=2) for aggregation in ("sum", "pcgrad", "sdmgrad")),
+    Case("cross_stitch", "uw", "pcgrad gradients=last_stage", micro=2),
+    Case("hard", "fixed", "pcgrad gradients=bottleneck"),
+    *(Case("hard", "fixed", aggregation, made="dropout") for aggregation in ("sum", "sdmgrad")),
+    *(Case(s, "fixed", a, made="norm") for s, a in (("hard", "mgda"), ("film", "sum"))),
+    *(Case(s, "fixed", "sum", made="parts") for s in ("hard", "adversarial")),
+    *(Case("hard", "fixed", a, made="parts") for a in ("mgda", "graddrop", "modo")),
+]
+MORE = [
+    *(case for case in _triples() if case not in CASES),
+    *(Case(s, "fixed", a, made="norm") for s in ("hard", "film", "mtan") for a in ("sum", "mgda")),
+    *(Case("hard", w, "sum", double=False) for w in WEIGHTING),
+    *(Case("hard", "fixed", a, double=False) for a in AGGREGATION if a not in JUMPS),
+]
+"""Run by a second pair, which is slow."""
 
 
 def built(case: Case) -> tuple[Toy, list[Batch]]:
     """What it trains, and the batches of one step, as one process has them."""
     if case.made == "parts":
         return by_part(case.sharing, method(case.aggregation))
-    if case.made == "norm":
-        return by_norm(case.sharing, method(case.aggregation))
+    if case.made in ("norm", "apart"):
+        return by_norm(case.sharing, method(case.aggregation), case.made == "norm")
     data = make_data() if case.double else make_data().single()
     tasks = make_tasks(data)
     model = make_model(tasks, case.sharing, dropout=0.4 if case.made == "dropout" else 0.0).to(data.inputs.dtype)
@@ -121,12 +121,16 @@ def numbers(toy: Toy) -> dict[str, Tensor]:
     return {name: tensor.double() for name, tensor in held.items()}
 
 
-def _rank(rank: int, port: int, folder: str) -> None:
+APART = [Case("hard", "fixed", "mgda", made="apart")]
+"""Each process normalises its own rows."""
+
+
+def _rank(rank: int, port: int, folder: str, cases: list[Case]) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", rank=rank, world_size=2)
     _agreements(Path(folder), rank)
-    for case in CASES:
+    for case in cases:
         torch.save(numbers(trained(case)), Path(folder) / f"{case}-{rank}.pt")
     distributed.destroy_process_group()
 
@@ -144,24 +148,51 @@ def _agreements(folder: Path, rank: int) -> None:
     torch.save(found, folder / f"agreed-{rank}.pt")
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes made of every case."""
-    folder = tmp_path_factory.mktemp("pair")
+def _ran(folder: Path, cases: list[Case]) -> Path:
     multiprocessing.start_processes(  # type: ignore[no-untyped-call]  # torch's is untyped
-        _rank, args=(free_port(), str(folder)), nprocs=2, start_method="spawn"
+        _rank, args=(free_port(), str(folder), cases), nprocs=2, start_method="spawn"
     )
     return folder
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_two_processes_with_uneven_labels_take_the_step_of_one(pair: Path, case: Case) -> None:
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes made of every case."""
+    return _ran(tmp_path_factory.mktemp("pair"), [*CASES, *APART])
+
+
+@pytest.fixture(scope="module")
+def second_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two others made of more."""
+    return _ran(tmp_path_factory.mktemp("second_pair"), MORE)
+
+
+def agree(pair: Path, case: Case) -> None:
+    """Whether both processes came to the same, and to what one does."""
     alone = trained(case)
     start = built(case)[0].parameters()
     both = [torch.load(pair / f"{case}-{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert furthest(start, alone.parameters()) > 1e-3
     assert furthest(both[0], both[1]) == 0
     assert furthest(numbers(alone), both[0]) < (1e-9 if case.double else 1e-5)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_two_processes_with_uneven_labels_take_the_step_of_one(pair: Path, case: Case) -> None:
+    agree(pair, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", MORE, ids=str)
+def test_more_triples_and_float32_take_the_step_of_one(second_pair: Path, case: Case) -> None:
+    agree(second_pair, case)
+
+
+@pytest.mark.parametrize("case", APART, ids=str)
+def test_with_batch_norm_of_ones_own_rows_processes_stay_equal_and_are_not_one(pair: Path, case: Case) -> None:
+    both = [torch.load(pair / f"{case}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert furthest(both[0], both[1]) == 0
+    assert furthest(numbers(trained(case)), both[0]) > 1e-3
 
 
 def test_words_and_signals_reach_all_processes_at_the_same_moment(pair: Path) -> None:

@@ -151,6 +151,7 @@ def make(
     half: torch.dtype | None = None,
     on_nonfinite: Literal["stop", "skip_task", "skip_step"] = "stop",
     examples: dict[str, Tensor] | None = None,
+    synchronised: bool = True,
 ) -> Toy:
     """A toy with plain gradient descent."""
     tasks = tasks or make_tasks(data)
@@ -164,7 +165,7 @@ def make(
     optimizer = torch.optim.SGD([*model.parameters(), *weighting.parameters()], lr=lr)
     used = usage(model, examples or {"p": data.inputs[:2]})
     methods = Methods(weighting, aggregation, regularizers or {})
-    engine = Engine(model, tasks, methods, optimizer, used, Settings(0, clip, half, on_nonfinite))
+    engine = Engine(model, tasks, methods, optimizer, used, Settings(0, clip, half, on_nonfinite, synchronised))
     return Toy(model, tasks, engine)
 
 
