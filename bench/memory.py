@@ -5,7 +5,6 @@ side took at most beyond what was there when all was imported (on a CPU), or tha
 """
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,8 +20,8 @@ ABOUT = (
     "method may keep rows (T, P); in the last two they count: beside plain training plus 1.1 x T x P x 4 bytes."
 )
 MIB = 2**20
-UNITS = 1024
-"""Bytes in what ru_maxrss counts on Linux."""
+PROC, FORGET = Path("/proc/self"), "5"
+"""Linux's account of this process, and what makes it forget the peak so far."""
 ROWS_FACTOR = 1.1 * 4
 """Bytes for each number in the rows."""
 REPEATS = 3
@@ -31,20 +30,34 @@ REPEATS = 3
 def one(side: str, backbone: str, count: int, rows: int, device: torch.device) -> int:
     """The bytes of one side, in this process."""
     tasks = make_tasks(count)
-    before = _held(device)
+    before = _begin(device)
     model = make_model(backbone, tasks, **(THE_CNN if backbone == "cnn" else {})).to(device)
     batch = make_batch(list(tasks), rows, device)
     step: Step = by_hand(model, batch) if side == "plain" else by_mtl(model, tasks, batch, "fixed", side)
     for number in range(3):
         step(number)
-    return _held(device) - before
+    return _peak(device) - before
 
 
-def _held(device: torch.device) -> int:
-    """The largest number of bytes so far."""
+def _begin(device: torch.device) -> int:
+    """Forgets the peak of the imports. The bytes that are held now."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return UNITS * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    PROC.joinpath("clear_refs").write_text(FORGET, encoding="ascii")
+    return _status("VmRSS")
+
+
+def _peak(device: torch.device) -> int:
+    """The largest number of bytes since."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    """A number of /proc/self/status, which counts KiB."""
+    lines = PROC.joinpath("status").read_text(encoding="ascii").splitlines()
+    (found,) = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return 1024 * int(found)
 
 
 def _measured(side: str, backbone: str, count: int, rows: int, told: Told) -> float:

@@ -161,7 +161,8 @@ def _from_away(traces: sweep.Traces) -> list[Outcome]:
 
 def _outcome(call: Call, cfg: DictConfig, *, wordy: bool) -> Outcome:
     try:
-        jobs.run(call, cfg)
+        with _as_it_was(wordy=wordy):
+            jobs.run(call, cfg)
     except BrokenPipeError:  # `mtl predict | head`: the reader has enough
         raise Interrupted(141) from None
     except SaidError as error:
@@ -201,12 +202,24 @@ def _first(error: Exception) -> str:
 
 
 def _fail(outcome: Outcome) -> int:
-    """Tells it; what another process tells is not told twice, nor a mistake by every process."""
+    """Tells it; what another process tells is not told twice, nor a mistake or Ctrl-C by all on a machine."""
     sys.stdout.flush()
-    if not outcome.line or (outcome.code == 2 and os.environ.get("RANK", "0") != "0"):
+    alike = outcome.code in (2, 130) and os.environ.get("LOCAL_RANK", "0") != "0"
+    if not outcome.line or alike:
         return outcome.code
     sys.stderr.write(f"mtl: {' '.join(outcome.line.split())}\n")
     return outcome.code
+
+
+@contextmanager
+def _as_it_was(*, wordy: bool) -> Iterator[None]:
+    """What a job starts is as wordy as the user asked for, not as Hydra is told to be here."""
+    told = None if wordy else os.environ.pop("HYDRA_FULL_ERROR", None)
+    try:
+        yield
+    finally:
+        if told is not None:
+            os.environ["HYDRA_FULL_ERROR"] = told
 
 
 @contextmanager

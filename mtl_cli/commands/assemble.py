@@ -73,8 +73,9 @@ def assemble(config: Config, resumed: Resumed | None, processes: Processes) -> B
     known = None if resumed is None else known_from(resumed.meta)
     data = processes.in_turn(lambda: build_data(config, heldout, known))
     _same_data(config, data, resumed)
+    _same_everywhere(config, data, processes)
     model = build_model(config, data.tasks, data.given, fresh=resumed is None)
-    _no_recomputing(model, processes)
+    _no_recomputing(model, processes, config.trainer.accumulate)
     place(model, device, settled_format(config.trainer, {}))
     notes = [*_in_files(data), *_frozen(config, model), *_start_from(config, model)]
     notes += compatible.approximations(config)
@@ -199,17 +200,17 @@ def _least(config: Config, methods: Methods, processes: Processes) -> int:
     return least
 
 
-def _no_recomputing(model: MultiTaskModel, processes: Processes) -> None:
-    """A stage that is computed again draws for the part that came last; alone, it gets its own draws back."""
-    parts = len(set(model.part_of.values()))
-    if processes.size == 1 or parts == 1:
+def _no_recomputing(model: MultiTaskModel, processes: Processes, accumulate: int) -> None:
+    """A stage that is computed again draws for the pass that came last; alone, it gets its own draws back."""
+    passes = len(set(model.part_of.values())) * accumulate
+    if processes.size == 1 or passes == 1:
         return
     from mtl_cli.backbones.pieces import Stage  # not at the top: it brings torchvision, a second
 
     if any(isinstance(m, Stage) and m.recompute for m in model.modules()):
         raise ConfigError(
-            f"backbone.gradient_checkpointing=true does not go with {parts} parts in {processes.size} processes: leave "
-            "it out"
+            f"backbone.gradient_checkpointing=true does not go with {passes} passes a step in {processes.size} "
+            "processes: leave it out"
         )
 
 
@@ -226,6 +227,13 @@ def _same_data(config: Config, data: Data, resumed: Resumed | None) -> None:
                 f"data_dir={config.data_dir} holds other data for {part} than the run was trained on: put it back, or "
                 "start a new run with init_from="
             )
+
+
+def _same_everywhere(config: Config, data: Data, processes: Processes) -> None:
+    first = processes.told(lambda: data.digests)
+    for part, digest in data.digests.items():
+        if first[part] != digest:
+            raise ConfigError(f"data_dir={config.data_dir} holds other data for {part} than the first process reads")
 
 
 def _in_files(data: Data) -> list[str]:

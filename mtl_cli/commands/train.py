@@ -83,7 +83,7 @@ def _follow(job: Job) -> None:
     """Takes the same steps as the first process does, and writes nothing."""
     screen, progress = silent(), _progress(job)
     try:
-        with Stop() as stop:
+        with Stop(told_twice=True) as stop:
             watch = Watch(screen, NoStatus(), _primary(job.built), job.config.trainer)
             loop = _loop(job, progress, watch, Unkept(Store(job.run_dir)))
             _fit(job, loop, progress, stop)
@@ -102,7 +102,7 @@ def _in_its_directory(job: Job) -> None:
     log, status = RunLog(run_dir), StatusFile(run_dir, rundir.resume_command(run_dir))
     screen = open_screen(sys.stdout, log)
     progress = _progress(job)
-    stop = Stop()
+    stop = Stop(told_twice=job.processes.grouped)
     try:
         with stop:
             _train(job, progress, screen, status, stop)

@@ -76,7 +76,7 @@ def fit(run: Run, progress: Progress, stop: Stop) -> None:
             _train(run, progress, stop)
             _judge(run, progress)
             _heed(run, progress, stop)
-        run.signals.settle()
+        _leave(run, run.signals.settle())
 
 
 def finish(run: Run, progress: Progress) -> dict[str, dict[str, Score]]:
@@ -269,7 +269,14 @@ def _heed(run: Run, progress: Progress, stop: Stop) -> None:
     if progress.judged != progress.step:
         save(run, progress, best=False)
     run.signals.settle()
-    raise Interrupted(128 + signal)
+    _leave(run, signal)
+
+
+def _leave(run: Run, signal: int) -> None:
+    """Ends the run where a signal came, when all have done their part: the first to go has the others ended."""
+    if signal:
+        run.processes.wait()
+        raise Interrupted(128 + signal)
 
 
 @within("input")

@@ -80,8 +80,9 @@ def _trace(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> tuple[dict[
 def traceless(model: nn.Module) -> Iterator[None]:
     """Within it the model may run: buffers and the global random state are put back at the end."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    device = next(model.parameters()).device
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
             yield
     finally:
         with torch.no_grad():

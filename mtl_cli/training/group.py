@@ -18,12 +18,14 @@ OURS = "mtl-"
 
 TOLD = "mtl/told"
 PATIENCE = timedelta(seconds=3)
+LONGEST = timedelta(days=7)
+"""What one may wait for another, which reads a data set or draws: whether it is alive, the launcher watches."""
 
 
 def started() -> int | None:
     """How many processes torchrun started this one among; None: it did not."""
-    size = os.environ.get("WORLD_SIZE") if "RANK" in os.environ else None
-    return None if size is None else int(size)
+    told = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in told) else None
 
 
 def local() -> tuple[int, int]:
@@ -47,23 +49,28 @@ def joined() -> Iterator[Processes]:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     store, rank, size = next(rendezvous("env://", rank, size))
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=LONGEST)
+    failed = True
     try:
         yield Processes()
-    except ConfigError:
-        if rank == 0:  # a mistake in what was asked for is one in every process
-            _first(store, rank)
-            raise
-        raise SaidError(2) from None
+        failed = False
     except GoneError as error:
         if not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(OURS) and _first(store, rank):
             raise
         raise SaidError(1) from error
-    except JobError as error:
+    except ConfigError as error:
+        if not _first(store, rank):
+            raise SaidError(2) from error
+        if rank > 0:
+            raise JobError(f"process {rank} alone finds: {error}") from error
+        raise
+    except Exception as error:
         if _first(store, rank):
             raise
         raise SaidError(1) from error
-    distributed.destroy_process_group()
+    finally:
+        if not (failed and torch.cuda.is_available()):  # NCCL would wait for those that are gone
+            distributed.destroy_process_group()
 
 
 def _first(store: Store, rank: int) -> bool:

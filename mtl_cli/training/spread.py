@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.nn.functional import pad
+from torch.nn.functional import batch_norm, pad
 
 from mtl_cli.options import ConfigError
 from mtl_cli.processes import Portion, Processes
@@ -114,11 +114,14 @@ class SpreadBatchNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
         """The rows, normalised."""
-        if not (self.training or self.running_mean is None):
+        if not self.training:
             return super().forward(input)
-        if self._processes is None:
-            return super().forward(input) if len(input) else input
-        return self._over_all(input, self._processes)
+        if self._processes is not None:
+            return self._over_all(input, self._processes)
+        if input.numel() > input.shape[1] or self.running_mean is None:
+            return super().forward(input)
+        weights = self.running_mean, self.running_var, self.weight, self.bias
+        return batch_norm(input, *weights, eps=self.eps)  # one number a channel, or none, has no statistics of its own
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  # torch's name
         """Any number of dimensions will do."""

@@ -13,9 +13,12 @@ class Stop:
     """Within it, SIGINT and SIGTERM raise Interrupted; outside, both do what they did before.
 
     signal: what came within `later`, where the first one only asks. A second one raises KeyboardInterrupt.
+
+    Args:   told_twice: whether SIGTERM may come again and mean no more: from a launcher, and from who ends it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told_twice: bool = False) -> None:
+        self._told_twice = told_twice
         self.signal: int | None = None
         self._waits = False
         self._before: dict[int, Any] = {}
@@ -40,6 +43,8 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
+            if self._told_twice and number == signal.SIGTERM:
+                return
             raise KeyboardInterrupt
         if not self._waits:
             raise Interrupted(128 + number)
