@@ -33,6 +33,7 @@ check: $(READY)  ## format, lint and types
 
 bench: $(READY)  ## docs/benchmarks.md, measured anew; make bench DEVICE=cuda ARGS="--only step,epoch"
 	$(BIN)/python -m bench.table --device $(DEVICE) $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m bench.cost)
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \
