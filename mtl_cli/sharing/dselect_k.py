@@ -131,6 +131,6 @@ def selected(
         weights, selectors = selections[slot(task)](read)
         weights_BE = weights[:, list(running)].expand(stem.vector.shape[0], -1)
         found[task] = Features(
-            mixed(made, weights_BE), stem.stages, None, {"selectors": selectors.expand(len(read), -1, -1)}
+            mixed(made, weights_BE), stem.stages, None, {"selectors": selectors.expand(read.shape[0], -1, -1)}
         )
     return found
