@@ -115,6 +115,7 @@ def by_mtl(
     optimizer = torch.optim.AdamW([*model.parameters(), *weighs.parameters()], lr=1e-3)
     used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
     engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, Settings(0, None, half=None))
+    engine.passes.together = True  # which a run tries in its first steps, and keeps where it is faster
     totals = Totals(list(tasks), device)
 
     def step(number: int) -> None:

@@ -57,6 +57,28 @@ class MultiTaskModel(nn.Module):
         features = (self._in_training if self.training else self._features)(inputs, tasks, part)
         return Pass(self.sharing.outputs(features, self.heads_by_task()), features)
 
+    def run_together(self, inputs: Sequence[Tensor], tasks: Sequence[Sequence[str]], part: str) -> list[Pass]:
+        """One forward pass of several parts' inputs; each part's features are read by its own tasks alone.
+
+        It is the caller's to know that rows do not see one another, and that all tasks read the same features.
+
+        Args:   part: whose running statistics are used.
+        """
+        run = self._in_training if self.training else self._features
+        features = run(torch.cat(list(inputs)), [task for its in tasks for task in its], part)
+        whole, found, start = next(iter(features.values())), [], 0
+        for rows, its in zip(inputs, tasks, strict=True):
+            own = whole.rows(start, start + len(rows))
+            start += len(rows)
+            read = dict.fromkeys(its, own)
+            found.append(Pass(self.sharing.outputs(read, self.heads_by_task()), read))
+        return found
+
+    @property
+    def compiled(self) -> bool:
+        """Whether passes in training mode run compiled."""
+        return self._in_training is self._compiled
+
     def compile_training(self) -> None:
         """From here on passes in training mode run the sharing compiled; evaluation stays as it was, bit for bit.
 

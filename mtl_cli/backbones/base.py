@@ -65,6 +65,14 @@ class Features(NamedTuple):
     trunk: Tensor | None
     aux: dict[str, Tensor]
 
+    def rows(self, start: int, stop: int) -> "Features":
+        """Those of some samples."""
+        vector = self.vector[start:stop]
+        same = self.trunk is self.vector
+        trunk = vector if same else None if self.trunk is None else self.trunk[start:stop]
+        stages, aux = ({name: t[start:stop] for name, t in those.items()} for those in (self.stages, self.aux))
+        return Features(vector, stages, trunk, aux)
+
 
 class Backbone(nn.Module, ABC):
     """Ordered stages, each one tensor to one tensor, and a neck that makes the vector of the last.

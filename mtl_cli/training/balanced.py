@@ -1,6 +1,7 @@
 """One backward pass for each task and part of a micro-batch, then the aggregation's update."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
 from mtl_cli.training.faults import Faults, finite
-from mtl_cli.training.gradients import Gradients
+from mtl_cli.training.gradients import Gradients, RowMemory
 from mtl_cli.training.kit import Kit
 from mtl_cli.training.methods import Wants
 from mtl_cli.training.passes import Forward, split, stacked
@@ -35,12 +36,13 @@ class Balanced:
         self._balanced = balanced
         self.layered = True
         self.left_out: frozenset[str] = frozenset()
+        self._memory = RowMemory()
 
     def take(self, batches: Sequence[Batch], look: Look, wants: Wants) -> Faults | None:
         """Puts a gradient on every parameter that an active task reaches; or says what is not finite."""
         kit = self._kit
         penalties: dict[str, Tensor] = {}
-        gradients = self._gradients(batches, look, wants.shared or self.late(batches), wants, penalties)
+        gradients = self._gradients(batches, look, self._memory, wants.shared or self.late(batches), wants, penalties)
         self.left_out = gradients.layers.names
         self._show(batches, look, wants, gradients)
         faults = gradients.faults(look.losses_T, kit.processes.add)
@@ -63,16 +65,22 @@ class Balanced:
 
     def aside(self, batch: Batch, look: Look) -> None:
         """Losses and gradients of a batch that is not trained on, into `look`."""
-        gradients = self._gradients([batch], look, exact=True, wants=ALL_SHARED, penalties=None)
+        gradients = self._gradients([batch], look, RowMemory(), exact=True, wants=ALL_SHARED, penalties=None)
         self._show([batch], look, ALL_SHARED, gradients)
 
     def faults(self, batches: Sequence[Batch], look: Look) -> Faults:
         """Whose gradients are not finite; none where they are, one by one."""
-        gradients = self._gradients(batches, look, exact=True, wants=ALL_SHARED, penalties=None)
+        gradients = self._gradients(batches, look, RowMemory(), exact=True, wants=ALL_SHARED, penalties=None)
         return gradients.faults(look.losses_T, self._kit.processes.add) or Faults()
 
     def _gradients(
-        self, batches: Sequence[Batch], look: Look, exact: bool, wants: Wants, penalties: dict[str, Tensor] | None
+        self,
+        batches: Sequence[Batch],
+        look: Look,
+        memory: RowMemory,
+        exact: bool,
+        wants: Wants,
+        penalties: dict[str, Tensor] | None,
     ) -> Gradients:
         """Summed over micro-batches and processes, for each independent piece; the losses go into `look`.
 
@@ -86,20 +94,22 @@ class Balanced:
             kit.usage,
             look.tasks,
             kit.scale,
+            memory,
             exact,
             wants,
             self._last_stage,
             self._may_leave_out(batches, exact, wants),
         )
+        at_once = exact and len(batches) == 1 and not wants.trunk
         for batch in batches:
             for k, piece in enumerate(split(batch, wants.pieces)):
                 losses: dict[str, Tensor] = {}
-                for forward in self._forwards(piece, look):
+                for forward, add in self._forwards(piece, k, look, gradients, at_once):
                     losses |= {task: loss.detach() for task, loss in forward.losses.items()}
                     if penalties is not None:
                         penalty = kit.penalties.of_sharing(forward, look, len(batches) * wants.pieces)
                         kit.penalties.gradients(penalty, penalties)
-                    gradients.add(forward, k)
+                    add(forward)
                     del forward
                 look.losses_T = look.losses_T + stacked(losses, look.tasks, look.losses_T)
         gradients.settle()
@@ -114,16 +124,28 @@ class Balanced:
         one_pass = len(batches) == 1 and len(batches[0].parts) == 1 and not self._kit.processes.grouped
         return self.layered and exact and one_pass and not wants.rows and not wants.last_stage and wants.pieces == 1
 
-    def _forwards(self, piece: Batch, look: Look) -> Iterable[Forward]:
+    def _forwards(
+        self, piece: Batch, k: int, look: Look, gradients: Gradients, at_once: bool
+    ) -> Iterator[tuple[Forward, Callable[[Forward], None]]]:
+        """The passes of a piece, and how the gradients of each are added up.
+
+        at_once: whether the rows of all parts may come from one backward pass.
+        """
         passes = self._kit.passes
-        if self._kit.penalties.of_features:
-            return [passes.forward(piece, look.tasks, look.counts_T)]
-        return passes.each(piece, look.tasks, look.counts_T)
+        sizes = passes.sizes(piece, look.tasks) if at_once else None
+        if sizes is not None:
+            yield passes.forward(piece, look.tasks, look.counts_T), partial(gradients.add_parts, piece=k, sizes=sizes)
+        elif self._kit.penalties.of_features:
+            yield passes.forward(piece, look.tasks, look.counts_T), partial(gradients.add, piece=k)
+        else:
+            for forward in passes.each(piece, look.tasks, look.counts_T):
+                yield forward, partial(gradients.add, piece=k)
+                del forward
 
     def _show(self, batches: Sequence[Batch], look: Look, wants: Wants, gradients: Gradients) -> None:
         """Lets the look hold what the methods want to see."""
         add = self._kit.processes.add
-        if gradients.layers.names:
+        if gradients.summed:
             look.hold_sums(gradients.gramian, gradients.combined, gradients.columns, gradients.rows[0])
         elif gradients.exact:
             look.hold(gradients.rows, self._shares(batches, look, wants.pieces), gradients.columns)

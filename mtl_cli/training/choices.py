@@ -1,6 +1,8 @@
-"""What a run may choose by probing: how maps lie in memory, whence a Gramian comes, whether its passes are compiled."""
+"""What a run may choose by probing: how maps lie in memory, how parts go through, whence Gramians come, compiling."""
 
 from collections.abc import Callable
+
+import torch
 
 from mtl_cli.processes import Processes
 from mtl_cli.training.average import Average
@@ -25,6 +27,8 @@ def choices(options: TrainerOptions, engine: Engine, average: Average, left: Cal
     maps = any(parameter.dim() == 4 for parameter in engine.model.parameters())
     if options.memory_format == "auto" and maps:
         found.append(_memory_format(engine, average))
+    if engine.passes.may.alike:
+        found.append(_parts(engine))
     if engine.may_leave_out and not Processes().grouped:
         found.append(_layers(engine))
     if options.compile == "auto" and not Processes().grouped:  # a compiler that fails in one leaves the others waiting
@@ -39,6 +43,13 @@ def _memory_format(engine: Engine, average: Average) -> Choice:
         lay_alike(engine.optimizer)  # here, and not in the step that is timed
 
     return Choice("memory_format", "memory format", tuple(FORMATS), apply)
+
+
+def _parts(engine: Engine) -> Choice:
+    def apply(candidate: str) -> None:
+        engine.passes.together = candidate == "together"
+
+    return Choice("parts", "passes of the parts", ("apart", "together"), apply, fails=(torch.OutOfMemoryError,))
 
 
 def _layers(engine: Engine) -> Choice:

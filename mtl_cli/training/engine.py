@@ -30,6 +30,7 @@ from mtl_cli.training.plain import Plain
 from mtl_cli.training.scale import LossScale
 from mtl_cli.training.spans import span
 from mtl_cli.training.spread import spread
+from mtl_cli.training.together import APART
 from mtl_cli.training.unread import Unread
 
 
@@ -94,6 +95,7 @@ class Engine:
         self.unread = Unread(next(model.parameters()).device, settings.read_later and alone)
         """Of plain steps; not with several processes, a loss scale or regularizers: they ask at once."""
         self._kit = self._equip()
+        self.passes = self._kit.passes
         self._plain = Plain(self._kit, self.balanced)
         last_stage = _names(self._kit.parameters, model.sharing.last_stage()) & frozenset(usage.shared)
         # where a frozen backbone leaves none of it, what is shared lies outside of the stages, and is as cheap
@@ -237,12 +239,13 @@ class Engine:
     def _equip(self) -> Kit:
         model, methods, processes = self.model, self.methods, Processes()
         told = spread(model, processes, self._settings.synchronised)
+        may = APART if processes.grouped else self.usage.together
         return Kit(
             dict(model.named_parameters()),
             list(model.buffers()),
             methods,
             self.usage,
-            Passes(model, self._tasks, self._settings.half, told),
+            Passes(model, self._tasks, self._settings.half, told, may),
             Penalties(model, self.usage, methods.regularizers, self.scale, processes),
             processes,
             self.scale,

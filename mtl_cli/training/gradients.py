@@ -1,6 +1,6 @@
 """Per-task gradients of several forward passes: exact rows, or rows at a cheaper place."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,12 +12,29 @@ from mtl_cli.look import gramian_of
 from mtl_cli.processes import Portion
 from mtl_cli.training.faults import Faults, found, largest
 from mtl_cli.training.graph import Usage
-from mtl_cli.training.layer_gramian import Layers
-from mtl_cli.training.layers import Layer, cheaper
+from mtl_cli.training.layer_gramian import Layers, cheaper
+from mtl_cli.training.layers import Layer, find
 from mtl_cli.training.methods import Wants
+from mtl_cli.training.part_rows import put_rows
 from mtl_cli.training.passes import Forward
 from mtl_cli.training.scale import LossScale
 from mtl_cli.training.spans import within
+
+
+class RowMemory:
+    """Keeps the memory of rows from step to step: a system takes long to give that much anew."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Tensor] = {}
+
+    def take(self, piece: int, tasks: int, width: int, like: Tensor) -> Tensor:
+        """Where one independent part's rows may be written; what was in it is lost. Shapes: (T, P)"""
+        kept = self._kept.get(piece)
+        if kept is None or kept.shape != (tasks, width) or kept.dtype != like.dtype or kept.device != like.device:
+            self._kept.pop(piece, None)
+            kept = None  # so that there are never two
+            kept = self._kept[piece] = like.detach().new_empty(tasks, width)
+        return kept
 
 
 class Gradients:
@@ -25,10 +42,12 @@ class Gradients:
 
     rows: over all shared parameters, unscaled, (T, P) for each independent part; without columns if not `exact`.
     own: each task's own parameters' gradients, by the parameter's name.
+    summed: whether the Gramian of the rows and sums of them are all that is asked for.
     columns: where each shared parameter lies in a row, or in a direction.
     layers: those that rows leave out.
 
     Args:
+        memory: where rows are written.
         exact: whether rows over all shared parameters are taken, also where only a cheaper place is wanted.
         layered: whether rows may leave layers out: there is one pass, and nobody asks for a row.
     """
@@ -39,6 +58,7 @@ class Gradients:
         usage: Usage,
         active: Sequence[str],
         scale: LossScale,
+        memory: RowMemory,
         exact: bool,
         wants: Wants,
         last_stage: frozenset[str],
@@ -53,16 +73,41 @@ class Gradients:
         self._kept = wants.pull_back or not exact
         self._last = [name for name in usage.shared if name in last_stage] if wants.last_stage else []
         self.exact = exact
+        self.summed = exact and wants.shared and not wants.rows and wants.pieces == 1
+        self._memory = memory
         self.columns = columns_of(parameters, usage.shared)
         self._layered = layered
         self.layers = Layers([], 0)
         self._places = self.columns if exact else ()
-        self.rows = [self._new_rows() for _ in range(wants.pieces)]
+        self.rows = [self._new_rows(piece) for piece in range(wants.pieces)]
         self._begun: list[set[int]] = [set() for _ in self.rows]
         self.own: dict[str, Tensor] = {}
         self._forwards: list[Forward] = []
         self._trunks: list[list[Tensor]] = [[] for _ in active]
         self._last_rows: list[dict[str, Tensor]] = [{} for _ in active]
+
+    @within("backward")
+    def add_parts(self, forward: Forward, piece: int, sizes: Mapping[str, int]) -> None:
+        """A pass of all parts, each of one task alone: the rows by one backward pass for all of them.
+
+        What is shared is layers' parameters alone. sizes: each task's samples, in the order in which the pass had them.
+        """
+        layers = find(forward.losses.values(), {name: self._parameters[name] for name in self._usage.shared})
+        own = [name for task in self._active for name in self._usage.own[task]]
+        sought: list[Any] = [*(layer.edge for layer in layers), *(self._parameters[name] for name in own)]
+        total = torch.stack([forward.losses[task] for task in sizes]).sum()
+        given = torch.autograd.grad(total, sought, allow_unused=True)
+        accumulate(self.own, own, given[len(layers) :])
+        rows_TP = self.rows[piece]
+        begun = [self._active.index(task) for task in sizes]
+        place = {column.name: column for column in self.columns}
+        for name in place.keys() - {name for layer in layers for name in (layer.weight, layer.bias)}:
+            rows_TP[:, place[name].start : place[name].stop].zero_()
+        for layer, gradient in zip(layers, given, strict=False):
+            at = [None if name is None else place[name] for name in (layer.weight, layer.bias)]
+            weights, biases = ([rows_TP[t, c.start : c.stop] for t in begun] if c else [] for c in at)
+            put_rows(layer, gradient, list(sizes.values()), weights, biases)
+        self._begun[piece].update(begun)
 
     @within("backward")
     def add(self, forward: Forward, piece: int) -> None:
@@ -85,13 +130,18 @@ class Gradients:
                 rows_TP[t].zero_()
 
     def faults(self, losses_T: Tensor, add: Callable[[Tensor], Tensor]) -> Faults | None:
-        """Whose loss or gradients are not finite, on any process; `add` sums over them."""
+        """Whose loss or gradients are not finite, on any process; `add` sums over them.
+
+        A row whose square is finite is, too; without one, the row is gone through.
+        """
+        squares = self.gramian.diagonal() if self.summed else None
         sizes = []
         for t, task in enumerate(self._active):
             own = [self.own[name] for name in self._usage.own[task] if name in self.own]
             elsewhere = [*self._trunks[t], *self._last_rows[t].values()]
-            rows = [row[t] for row in self.rows if row.shape[1]]
-            rest = [self.gramian[t, t]] if self.layers.names else []
+            fine = squares is not None and bool(squares[t].isfinite())
+            rows = [] if fine else [row[t] for row in self.rows if row.shape[1]]
+            rest = [squares[t]] if squares is not None and self.layers.names else []
             sizes.append(largest([*rows, *own, *elsewhere, *rest], self._like))
         return found(self._active, losses_T, add(0 * torch.stack(sizes)))  # not a number where one is not finite
 
@@ -105,6 +155,8 @@ class Gradients:
         """sum_t factor_t g_t, likewise. Shapes: (T,) -> (P,)"""
         (rows_TP,) = self.rows
         held_P = factors_T.to(rows_TP) @ rows_TP
+        if not self.layers.names:
+            return held_P
         found = {column.name: held_P[column.start : column.stop] for column in self._places}
         found |= self.layers.combined(factors_T)
         return torch.cat([found[column.name].flatten() for column in self.columns])
@@ -177,8 +229,8 @@ class Gradients:
                 assert trunk is not None
                 yield trunk
 
-    def _new_rows(self) -> Tensor:
-        return self._like.new_empty(len(self._active), self._places[-1].stop if self._places else 0)
+    def _new_rows(self, piece: int = 0) -> Tensor:
+        return self._memory.take(piece, len(self._active), self._places[-1].stop if self._places else 0, self._like)
 
     def _leave_out(self, layers: Sequence[Layer]) -> None:
         self.layers = Layers(layers, len(self._active))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_cli.model import MultiTaskModel, in_mode
+from mtl_cli.training.together import Together, tried
 
 
 class Usage(NamedTuple):
@@ -18,6 +19,7 @@ class Usage(NamedTuple):
     of: all that a task reaches.
     rest: trained, but reached by no task: penalties only.
     bottleneck: whether every shared parameter lies before the trunk's tensor.
+    together: whether all parts may go through one forward pass.
     """
 
     shared: tuple[str, ...]
@@ -25,6 +27,7 @@ class Usage(NamedTuple):
     of: dict[str, frozenset[str]]
     rest: tuple[str, ...]
     bottleneck: bool
+    together: Together
 
 
 def usage(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> Usage:
@@ -38,7 +41,9 @@ def usage(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> Usage:
     shared = tuple(name for name in trained if len(users[name]) > 1)
     own = {task: tuple(name for name in trained if users[name] == [task]) for task in of}
     rest = tuple(name for name in trained if not users[name])
-    return Usage(shared, own, of, rest, behind is not None and not behind & set(shared))
+    with _training(model):
+        together = tried(model, examples, frozenset(shared))
+    return Usage(shared, own, of, rest, behind is not None and not behind & set(shared), together)
 
 
 def leaves(roots: Iterable[Tensor], stop: frozenset[torch.autograd.graph.Node] = frozenset()) -> set[int]:
@@ -61,7 +66,7 @@ def _trace(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> tuple[dict[
     names = {id(p): name for name, p in model.named_parameters()}
     of: dict[str, frozenset[str]] = {}
     behind: set[str] | None = set()
-    with traceless(model), in_mode(model, training=True), torch.enable_grad():
+    with _training(model):
         for part, inputs in examples.items():
             tasks = [task for task, its_part in model.part_of.items() if its_part == part]
             outputs, features = model.run(inputs, tasks, part)
@@ -74,6 +79,13 @@ def _trace(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> tuple[dict[
             stop = frozenset(t.grad_fn for t in trunks if t is not None and t.grad_fn is not None)
             behind |= {names[i] for i in leaves(outputs.values(), stop)}
     return {task: of[task] for task in model.part_of}, behind
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    """Within it the model runs as in training; leaves no trace."""
+    with traceless(model), in_mode(model, training=True), torch.enable_grad():
+        yield
 
 
 @contextmanager

@@ -1,15 +1,24 @@
 """A layer's part of the Gramian and of the combined gradient, from its inputs and the tasks' output gradients."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from mtl_cli.look import CHUNK, gramian_of
-from mtl_cli.training.layers import Layer
+from mtl_cli.training.graph import Usage
+from mtl_cli.training.layers import Layer, find, pays
+
+
+def cheaper(losses: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], usage: Usage) -> list[Layer]:
+    """The layers of that pass, all their parameters shared, for which the way pays."""
+    shared = {name: parameters[name] for name in usage.shared}
+    users = Counter(name for task in losses for name in usage.of[task])
+    return [layer for layer in find(losses.values(), shared) if pays(layer.size, users[layer.weight])]
 
 
 class Layers:

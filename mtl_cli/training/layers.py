@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
-from mtl_cli.training.graph import Usage
-
 MOVED = 20
 """How many multiplications take as long as one number that is written or read."""
 
@@ -52,13 +50,6 @@ class Layer(NamedTuple):
     inputs: Tensor
     size: Size
     convolution: Convolution | None
-
-
-def cheaper(losses: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], usage: Usage) -> list[Layer]:
-    """The layers of that pass, all their parameters shared, for which the way pays."""
-    shared = {name: parameters[name] for name in usage.shared}
-    users = Counter(name for task in losses for name in usage.of[task])
-    return [layer for layer in find(losses.values(), shared) if pays(layer.size, users[layer.weight])]
 
 
 def pays(size: Size, tasks: int) -> bool:

@@ -10,10 +10,12 @@ from torch import Tensor
 from mtl_cli.backbones.base import Features
 from mtl_cli.data.base import Batch, Part
 from mtl_cli.model import MultiTaskModel
+from mtl_cli.model import Pass as Run
 from mtl_cli.processes import Portion
 from mtl_cli.tasks.base import Task
 from mtl_cli.training.spans import within
 from mtl_cli.training.spread import Pass
+from mtl_cli.training.together import Together
 
 
 class Forward(NamedTuple):
@@ -29,13 +31,29 @@ class Forward(NamedTuple):
 
 
 class Passes:
-    """Runs a model over batches of the tasks' data; with `half` under autocast, losses in full precision."""
+    """Runs a model over batches of the tasks' data; with `half` under autocast, losses in full precision.
 
-    def __init__(self, model: MultiTaskModel, tasks: Mapping[str, Task], half: torch.dtype | None, told: Pass) -> None:
+    together: whether all parts of a batch go through one forward pass, where `may` says that they can.
+
+    Args:
+        told: is given each pass's rows.
+        may: what holds of such a pass.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        tasks: Mapping[str, Task],
+        half: torch.dtype | None,
+        told: Pass,
+        may: Together,
+    ) -> None:
         self._model = model
         self._tasks = tasks
         self._half = half
         self._told = told
+        self.may = may
+        self.together = False
 
     def active(self, batches: Sequence[Batch]) -> list[str]:
         """Tasks with a label in any of these batches, from the host's counts. In the order of the task set."""
@@ -55,23 +73,41 @@ class Passes:
     @within("forward")
     def forward(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Forward:
         """Each active task's loss over this batch, divided by its count in all of them."""
-        losses: dict[str, Tensor] = {}
-        features: list[dict[str, Features]] = []
-        portions: list[Portion] = []
+        parts = [part for part in batch.parts if _present(part, active)]
+        together = self.together and self.may.alike and len(parts) > 1
+        runs = self._run_together(parts, active) if together else self._run_apart(parts, active)
         counts = dict(zip(active, counts_T.unbind(), strict=True))
-        for part in batch.parts:
-            tasks = _present(part, active)
-            if not tasks:
-                continue
-            portions.append(part.portion)
+        losses: dict[str, Tensor] = {}
+        for part, run in zip(parts, runs, strict=True):
+            for task, found in run.outputs.items():
+                loss = self._tasks[task].loss_sum(found.to(counts_T.dtype), part.targets[task])
+                losses[task] = loss / counts[task]
+        return Forward(losses, [run.features for run in runs], [part.portion for part in parts])
+
+    def sizes(self, batch: Batch, active: Sequence[str]) -> dict[str, int] | None:
+        """Each task's samples, where each has a part to itself and the rows of all can come from one pass; else None.
+
+        For that all that is shared must be the parameters of layers.
+        """
+        parts = [part for part in batch.parts if _present(part, active)]
+        tasks = [_present(part, active) for part in parts]
+        layered = self.may.layered and self._half is None and not self._model.compiled
+        if not (self.together and layered) or len(parts) < 2 or max(map(len, tasks)) > 1:
+            return None
+        return {task: len(part.inputs) for (task,), part in zip(tasks, parts, strict=True)}
+
+    def _run_together(self, parts: Sequence[Part], active: Sequence[str]) -> list[Run]:
+        tasks = [_present(part, active) for part in parts]
+        with self._precision(parts[0].inputs.device):
+            return self._model.run_together([part.inputs for part in parts], tasks, parts[0].name)
+
+    def _run_apart(self, parts: Sequence[Part], active: Sequence[str]) -> list[Run]:
+        runs = []
+        for part in parts:
             self._told.portion = part.portion
             with self._precision(part.inputs.device):
-                run = self._model.run(part.inputs, tasks, part.name)
-            features.append(run.features)
-            for task in tasks:
-                output = run.outputs[task].to(counts_T.dtype)
-                losses[task] = self._tasks[task].loss_sum(output, part.targets[task]) / counts[task]
-        return Forward(losses, features, portions)
+                runs.append(self._model.run(part.inputs, _present(part, active), part.name))
+        return runs
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         return nullcontext() if self._half is None else torch.autocast(device.type, self._half)

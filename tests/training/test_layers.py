@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from mtl_cli.training import layers
+from mtl_cli.training import layer_gramian
 from mtl_cli.training.engine import Reason, Skipped
 from mtl_cli.training.faults import Faults
 from mtl_cli.training.layer_gramian import Layers
@@ -201,7 +201,7 @@ def test_it_never_holds_more_numbers_than_rows_would() -> None:
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toys' layers are too small to pay."""
-    monkeypatch.setattr(layers, "pays", lambda size, tasks: True)
+    monkeypatch.setattr(layer_gramian, "pays", lambda size, tasks: True)
 
 
 @pytest.mark.usefixtures("always")

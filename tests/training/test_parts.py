@@ -1,6 +1,7 @@
 """A data set for each task: each part's graph is gone through once, and what a joint forward pass would give."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pytest
@@ -59,21 +60,28 @@ def make_backbone(norm: Literal["batch", "none"], dropout: float) -> Backbone:
 
 
 def engine(
-    batch: Batch, aggregation: Aggregation, norm: Literal["batch", "none"] = "none", dropout: float = 0.0
+    batch: Batch,
+    aggregation: Aggregation,
+    norm: Literal["batch", "none"] = "none",
+    dropout: float = 0.0,
+    together: bool = False,
+    at: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Engine:
-    """With the parts and tasks of a batch; the same weights whatever the parts."""
+    """With the parts and tasks of a batch; the same weights whatever the parts. at: the stage that a head reads."""
     part_of = {task: part.name for part in batch.parts for task in part.targets}
     tasks = make_tasks(sorted(part_of))
     torch.manual_seed(3)
     sharing = SHARINGS.target(Hard(split_at=None))(
         Hard(split_at=None), BackboneFactory(make_backbone(norm, dropout)), {}
     )
-    heads = {n: LinearHead(Linear(at=None), sharing.spec(n), t.width, "head") for n, t in tasks.items()}
+    heads = {n: LinearHead(Linear(at=at.get(n)), sharing.spec(n), t.width, "head") for n, t in tasks.items()}
     model = MultiTaskModel(sharing, heads, {task: part_of[task] for task in tasks}, per_part=True).double()
     used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
     weighting = weighting_base.build("fixed", list(tasks)).weighting
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return Engine(model, tasks, Methods(weighting, aggregation, {}), optimizer, used, Settings(0, None, half=None))
+    made = Engine(model, tasks, Methods(weighting, aggregation, {}), optimizer, used, Settings(0, None, half=None))
+    made.passes.together = together
+    return made
 
 
 def apart(sizes: dict[str, int] = SIZES) -> Batch:
