@@ -34,7 +34,7 @@ THE_CNN: dict[str, Any] = {"norm": "none"}
 """What the cnn of these figures has other than its YAML: 32-64-128 channels without norm."""
 ABOUT = "A step with its totals, by the engine, beside a loop by hand: three tasks of ten classes, AdamW."
 BAR = 1.03
-PAIRS = {"cnn": 40, "resnet18_cifar": 6}
+PAIRS = {"cnn": 40, "resnet18_cifar": 12}
 
 
 def make_tasks(count: int) -> dict[str, Task]:
