@@ -14,6 +14,7 @@ from mtl_cli.backbones.statistics import Statistics
 from mtl_cli.contracts import slot
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.tasks.base import Head
+from mtl_cli.tasks.heads import MANY, joined
 
 
 class Pass(NamedTuple):
@@ -52,9 +53,15 @@ class MultiTaskModel(nn.Module):
         """The outputs of those tasks, computing only what they need."""
         return self.run(inputs, tasks, part).outputs
 
-    def run(self, inputs: Tensor, tasks: Sequence[str], part: str) -> Pass:
-        """The outputs and the features."""
+    def run(self, inputs: Tensor, tasks: Sequence[str], part: str, at_once: bool = False) -> Pass:
+        """The outputs and the features; at_once: many linear heads on one vector are one product."""
         features = (self._in_training if self.training else self._features)(inputs, tasks, part)
+        one, *others = features.values()
+        alike = type(self.sharing).outputs is Sharing.outputs and all(found is one for found in others)
+        if at_once and alike and len(tasks) >= MANY:
+            outputs = joined([self.heads[slot(task)] for task in tasks], one.vector)
+            if outputs is not None:
+                return Pass(dict(zip(tasks, outputs, strict=True)), features)
         return Pass(self.sharing.outputs(features, self.heads_by_task()), features)
 
     def run_together(self, inputs: Sequence[Tensor], tasks: Sequence[Sequence[str]], part: str) -> list[Pass]:

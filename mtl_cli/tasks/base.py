@@ -62,6 +62,11 @@ class Loss(nn.Module, ABC):
         self.option = option
         self.class_weights = class_weights
 
+    @property
+    def counts_labels(self) -> bool:
+        """Whether `count` is the number of labelled items."""
+        return not self.class_weights
+
     @abstractmethod
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """The sum over labelled items. Shapes: (B, width), (B,) or (B, C) -> ()"""

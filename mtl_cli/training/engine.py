@@ -231,7 +231,7 @@ class Engine:
         return look
 
     def _new_look(self, batches: Sequence[Batch], active: Sequence[str], step: int) -> Look:
-        counts_T = self._kit.processes.add(self._kit.passes.counts(batches, active))
+        counts_T = self._kit.passes.totals(batches, active, self._kit.processes.add)
         look = Look(tuple(active), torch.zeros_like(counts_T), counts_T, self._settings.seed, step)
         look.at = self.methods.aggregation.needs.at
         return look

@@ -51,4 +51,4 @@ class Kit(NamedTuple):
 
     def weighting_gradients(self) -> list[Tensor]:
         """Of the weighting's own parameters."""
-        return [p.grad for p in self.methods.weighting.parameters() if p.grad is not None]
+        return [p.grad for p in self.methods.weighting.own if p.grad is not None]

@@ -60,7 +60,7 @@ class Methods(NamedTuple):
     def coefficients(self, losses_T: Tensor, look: Look) -> Tensor:
         """c = d total / d losses, times each task's weight; the weighting's own parameters get their gradients."""
         leaf_T = losses_T.detach().requires_grad_()
-        own = list(self.weighting.parameters())
+        own = self.weighting.own
         total = self.weighting(leaf_T, look)
         c_T, *found = torch.autograd.grad(total, [leaf_T, *own], allow_unused=True)
         for parameter, gradient in zip(own, found, strict=True):

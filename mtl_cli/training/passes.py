@@ -1,6 +1,6 @@
 """Forward passes: a batch to its tasks' losses."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -60,6 +60,19 @@ class Passes:
         found = {t for batch in batches for part in batch.parts for t, n in part.labelled.items() if n > 0}
         return [task for task in self._tasks if task in found]
 
+    def totals(self, batches: Sequence[Batch], active: Sequence[str], add: Callable[[Tensor], Tensor]) -> Tensor:
+        """The counts of whole batches over all processes; from the host's, where they are numbers of labels.
+
+        Args:   add: sums over processes.
+        Shapes: (T,)
+        """
+        if not all(self._tasks[task].loss.counts_labels for task in active):
+            return add(self.counts(batches, active))
+        parts = [part for batch in batches for part in batch.parts]
+        labels = [sum(float(part.labelled[task]) for part in parts if task in part.labelled) for task in active]
+        like = next(self._model.parameters())
+        return torch.tensor(labels, dtype=like.dtype).to(like.device, non_blocking=True)
+
     def counts(self, batches: Sequence[Batch], active: Sequence[str]) -> Tensor:
         """What each task's sum of losses is divided by, over these batches. Shapes: (T,)"""
         totals: dict[str, list[Tensor]] = {task: [] for task in active}
@@ -71,11 +84,14 @@ class Passes:
         return torch.stack([torch.stack(totals[t]).sum().to(none.dtype) if totals[t] else none for t in active])
 
     @within("forward")
-    def forward(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Forward:
-        """Each active task's loss over this batch, divided by its count in all of them."""
+    def forward(self, batch: Batch, active: Sequence[str], counts_T: Tensor, at_once: bool = False) -> Forward:
+        """Each active task's loss over this batch, divided by its count in all of them.
+
+        at_once: whether one backward pass of all losses follows, for which heads may be one product.
+        """
         parts = [part for part in batch.parts if _present(part, active)]
         together = self.together and self.may.alike and len(parts) > 1
-        runs = self._run_together(parts, active) if together else self._run_apart(parts, active)
+        runs = self._run_together(parts, active) if together else self._run_apart(parts, active, at_once)
         counts = dict(zip(active, counts_T.unbind(), strict=True))
         losses: dict[str, Tensor] = {}
         for part, run in zip(parts, runs, strict=True):
@@ -101,12 +117,12 @@ class Passes:
         with self._precision(parts[0].inputs.device):
             return self._model.run_together([part.inputs for part in parts], tasks, parts[0].name)
 
-    def _run_apart(self, parts: Sequence[Part], active: Sequence[str]) -> list[Run]:
+    def _run_apart(self, parts: Sequence[Part], active: Sequence[str], at_once: bool) -> list[Run]:
         runs = []
         for part in parts:
             self._told.portion = part.portion
             with self._precision(part.inputs.device):
-                runs.append(self._model.run(part.inputs, _present(part, active), part.name))
+                runs.append(self._model.run(part.inputs, _present(part, active), part.name, at_once))
         return runs
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:

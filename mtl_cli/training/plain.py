@@ -40,7 +40,7 @@ class Plain:
             kit.methods.weighting.before_step(look)
             look.c_T = kit.methods.coefficients(torch.ones_like(look.losses_T), look)
         for batch in batches:
-            forward = kit.passes.forward(batch, look.tasks, look.counts_T)
+            forward = kit.passes.forward(batch, look.tasks, look.counts_T, at_once=True)
             look.losses_T = look.losses_T + stacked(forward.losses, look.tasks, look.losses_T).detach()
             if reads:
                 kit.processes.add(look.losses_T)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -40,6 +41,11 @@ class Weighting(nn.Module, ABC):
 
         Shapes: (T,) -> ()
         """
+
+    @cached_property
+    def own(self) -> tuple[nn.Parameter, ...]:
+        """Its parameters; the same ones as long as it lives, and a module takes long to name them."""
+        return tuple(self.parameters())
 
     def before_step(self, look: Look) -> None:  # a hook that most leave empty
         """Sees the losses, and the gradients that its needs declare, before the coefficients are taken."""

@@ -5,6 +5,7 @@ import torch
 
 from mtl_cli.backbones.base import Features, Kind, Spec, StageSpec
 from mtl_cli.options import ConfigError
+from mtl_cli.tasks.heads import joined
 from mtl_cli.tasks.options import HEADS
 from tests.options import build
 
@@ -73,3 +74,21 @@ def test_an_mlp_head_has_its_hidden_layers_with_relu_and_dropout_between() -> No
 def test_a_stage_that_is_not_there_is_named_with_the_nearest_that_is(name: str) -> None:
     with pytest.raises(ConfigError, match=r"tasks.t.head.at=erly is no stage of the backbone: did you mean early\?"):
         build(HEADS, name, SPEC, 2, "tasks.t.head", at="erly")
+
+
+def test_linear_heads_on_one_vector_as_one_product_put_out_and_learn_what_each_does() -> None:
+    vector = features().vector.double().requires_grad_()
+    heads = [build(HEADS, "linear", SPEC, width, f"tasks.{width}.head").double() for width in (2, 1, 4)]
+    outputs = joined(heads, vector)
+    assert outputs is not None
+    alone = [head(features()._replace(vector=vector)) for head in heads]
+    parameters = [parameter for head in heads for parameter in head.parameters()]
+    sums = [sum((i + 1) * output.square().sum() for i, output in enumerate(those)) for those in (outputs, alone)]
+    one, each = (torch.autograd.grad(total, [vector, *parameters]) for total in sums)
+    torch.testing.assert_close([*outputs, *one], [*alone, *each])
+
+
+@pytest.mark.parametrize(("name", "at"), [("linear", "early"), ("mlp", None)])
+def test_with_a_head_of_another_kind_or_on_a_stage_there_is_no_such_product(name: str, at: str | None) -> None:
+    heads = [build(HEADS, "linear", SPEC, 2, "a"), build(HEADS, name, SPEC, 2, "b", at=at)]
+    assert joined(heads, features().vector) is None
