@@ -93,6 +93,11 @@ class Gradients:
         What is shared is layers' parameters alone. sizes: each task's samples, in the order in which the pass had them.
         """
         layers = find(forward.losses.values(), {name: self._parameters[name] for name in self._usage.shared})
+        held = {name for layer in layers for name in (layer.weight, layer.bias)}
+        place = {column.name: column for column in self.columns}
+        if any(place.keys() & self._usage.of[task] - held for task in sizes):  # not as when it was tried
+            self.add(forward, piece)
+            return
         own = [name for task in self._active for name in self._usage.own[task]]
         sought: list[Any] = [*(layer.edge for layer in layers), *(self._parameters[name] for name in own)]
         total = torch.stack([forward.losses[task] for task in sizes]).sum()
@@ -100,8 +105,7 @@ class Gradients:
         accumulate(self.own, own, given[len(layers) :])
         rows_TP = self.rows[piece]
         begun = [self._active.index(task) for task in sizes]
-        place = {column.name: column for column in self.columns}
-        for name in place.keys() - {name for layer in layers for name in (layer.weight, layer.bias)}:
+        for name in place.keys() - held:
             rows_TP[:, place[name].start : place[name].stop].zero_()
         for layer, gradient in zip(layers, given, strict=False):
             at = [None if name is None else place[name] for name in (layer.weight, layer.bias)]
