@@ -79,8 +79,9 @@ class Gradients:
         self._layered = layered
         self.layers = Layers([], 0)
         self._places = self.columns if exact else ()
-        self.rows = [self._new_rows(piece) for piece in range(wants.pieces)]
-        self._begun: list[set[int]] = [set() for _ in self.rows]
+        # where layers may be left out, the pass tells how wide rows are
+        self.rows = [] if layered else [self._new_rows(piece) for piece in range(wants.pieces)]
+        self._begun: list[set[int]] = [set() for _ in range(wants.pieces)]
         self.own: dict[str, Tensor] = {}
         self._forwards: list[Forward] = []
         self._trunks: list[list[Tensor]] = [[] for _ in active]
