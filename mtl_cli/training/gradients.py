@@ -21,8 +21,8 @@ from mtl_cli.training.scale import LossScale
 from mtl_cli.training.spans import within
 
 
-class RowMemory:
-    """Keeps the memory of rows from step to step: a system takes long to give that much anew."""
+class RowPlaces:
+    """Keeps the memory that rows are written to from step to step: a system takes long to give that much anew."""
 
     def __init__(self) -> None:
         self._kept: dict[int, Tensor] = {}
@@ -58,7 +58,7 @@ class Gradients:
         usage: Usage,
         active: Sequence[str],
         scale: LossScale,
-        memory: RowMemory,
+        memory: RowPlaces,
         exact: bool,
         wants: Wants,
         last_stage: frozenset[str],

@@ -26,7 +26,7 @@ from mtl_cli.training.average import Average
 from mtl_cli.training.choices import choices
 from mtl_cli.training.engine import Engine, Reason, Skipped
 from mtl_cli.training.faults import Faults
-from mtl_cli.training.gradients import RowMemory
+from mtl_cli.training.gradients import RowPlaces
 from mtl_cli.training.graph import usage
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.training.together import APART, Together
@@ -188,8 +188,8 @@ def test_inputs_of_other_shapes_do_not_go_together() -> None:
 
 
 def test_a_layer_that_no_active_task_reaches_has_zeros_in_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = RowMemory.take
-    monkeypatch.setattr(RowMemory, "take", lambda *told: take(*told).fill_(torch.nan))
+    take = RowPlaces.take
+    monkeypatch.setattr(RowPlaces, "take", lambda *told: take(*told).fill_(torch.nan))
     at = {"birds": "stage1", "trees": "stage1"}
     seen, batch = [Rows(), Rows()], apart({**SIZES, "shells": 2})
     for rows, together in zip(seen, (True, False), strict=True):
