@@ -318,11 +318,15 @@ class Fewer(Look):
 
 
 def gramian_of(first_TP: Tensor, second_TP: Tensor) -> Tensor:
-    """A B^T, summed in float64 over chunks of columns. Shapes: (T, P), (T, P) -> (T, T), on the CPU."""
+    """A B^T, summed in float64 over chunks of columns. Shapes: (T, P), (T, P) -> (T, T), on the CPU.
+
+    The chunks' products leave the device together: it is waited for once.
+    """
     total_TT = torch.zeros(len(first_TP), len(second_TP), dtype=torch.float64)
-    for start in range(0, first_TP.shape[1], CHUNK):
-        stop = start + CHUNK
-        total_TT += (first_TP[:, start:stop] @ second_TP[:, start:stop].T).cpu().double()
+    pairs = zip(first_TP.split(CHUNK, 1), second_TP.split(CHUNK, 1), strict=True)
+    products = [first @ second.T for first, second in pairs]
+    for product_TT in torch.stack(products).cpu().double():
+        total_TT += product_TT
     return total_TT
 
 

@@ -29,6 +29,19 @@ def rows(count: int, seed: int, tasks: int = 3) -> Tensor:
     return torch.randn(tasks, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def test_a_gramian_of_many_chunks_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved, cpu = [], Tensor.cpu
+    monkeypatch.setattr(look, "CHUNK", 16)
+    monkeypatch.setattr(Tensor, "cpu", lambda tensor: moved.append(tensor.shape) or cpu(tensor))
+    first, second = rows(50, seed=0), rows(50, seed=1)
+    torch.testing.assert_close(gramian_of(first, second), first @ second.T)
+    assert moved == [(4, 3, 3)]
+
+
+def test_a_gramian_over_no_columns_is_zero() -> None:
+    assert torch.equal(gramian_of(rows(0, seed=0), rows(0, seed=1)), torch.zeros(3, 3, dtype=torch.float64))
+
+
 def test_a_gramian_of_long_float32_rows_is_that_of_float64() -> None:
     generator = torch.Generator().manual_seed(0)
     offset = torch.tensor([[1.0], [3.0], [0.0], [-2.0]])

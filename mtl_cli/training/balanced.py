@@ -9,7 +9,7 @@ from torch import Tensor
 from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
 from mtl_cli.training.faults import Faults, finite
-from mtl_cli.training.gradients import Gradients, RowMemory
+from mtl_cli.training.gradients import Gradients, RowPlaces
 from mtl_cli.training.kit import Kit
 from mtl_cli.training.methods import Wants
 from mtl_cli.training.passes import Forward, split, stacked
@@ -36,7 +36,7 @@ class Balanced:
         self._balanced = balanced
         self.layered = True
         self.left_out: frozenset[str] = frozenset()
-        self._memory = RowMemory()
+        self._memory = RowPlaces()
 
     def take(self, batches: Sequence[Batch], look: Look, wants: Wants) -> Faults | None:
         """Puts a gradient on every parameter that an active task reaches; or says what is not finite."""
@@ -65,19 +65,19 @@ class Balanced:
 
     def aside(self, batch: Batch, look: Look) -> None:
         """Losses and gradients of a batch that is not trained on, into `look`."""
-        gradients = self._gradients([batch], look, RowMemory(), exact=True, wants=ALL_SHARED, penalties=None)
+        gradients = self._gradients([batch], look, RowPlaces(), exact=True, wants=ALL_SHARED, penalties=None)
         self._show([batch], look, ALL_SHARED, gradients)
 
     def faults(self, batches: Sequence[Batch], look: Look) -> Faults:
         """Whose gradients are not finite; none where they are, one by one."""
-        gradients = self._gradients(batches, look, RowMemory(), exact=True, wants=ALL_SHARED, penalties=None)
+        gradients = self._gradients(batches, look, RowPlaces(), exact=True, wants=ALL_SHARED, penalties=None)
         return gradients.faults(look.losses_T, self._kit.processes.add) or Faults()
 
     def _gradients(
         self,
         batches: Sequence[Batch],
         look: Look,
-        memory: RowMemory,
+        memory: RowPlaces,
         exact: bool,
         wants: Wants,
         penalties: dict[str, Tensor] | None,

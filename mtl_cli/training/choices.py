@@ -63,7 +63,7 @@ def _layers(engine: Engine) -> Choice:
         apply,
         opening=2,
         pays=lambda _: bool(engine.by_task.left_out),
-        unpaid="none of them is cheaper than its rows",
+        unpaid="no layer was left out of rows",
     )
 
 

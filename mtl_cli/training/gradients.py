@@ -21,8 +21,8 @@ from mtl_cli.training.scale import LossScale
 from mtl_cli.training.spans import within
 
 
-class RowMemory:
-    """Keeps the memory of rows from step to step: a system takes long to give that much anew."""
+class RowPlaces:
+    """Keeps the memory that rows are written to from step to step: a system takes long to give that much anew."""
 
     def __init__(self) -> None:
         self._kept: dict[int, Tensor] = {}
@@ -58,7 +58,7 @@ class Gradients:
         usage: Usage,
         active: Sequence[str],
         scale: LossScale,
-        memory: RowMemory,
+        memory: RowPlaces,
         exact: bool,
         wants: Wants,
         last_stage: frozenset[str],
@@ -79,8 +79,9 @@ class Gradients:
         self._layered = layered
         self.layers = Layers([], 0)
         self._places = self.columns if exact else ()
-        self.rows = [self._new_rows(piece) for piece in range(wants.pieces)]
-        self._begun: list[set[int]] = [set() for _ in self.rows]
+        # where layers may be left out, the pass tells how wide rows are
+        self.rows = [] if layered else [self._new_rows(piece) for piece in range(wants.pieces)]
+        self._begun: list[set[int]] = [set() for _ in range(wants.pieces)]
         self.own: dict[str, Tensor] = {}
         self._forwards: list[Forward] = []
         self._trunks: list[list[Tensor]] = [[] for _ in active]
@@ -93,6 +94,11 @@ class Gradients:
         What is shared is layers' parameters alone. sizes: each task's samples, in the order in which the pass had them.
         """
         layers = find(forward.losses.values(), {name: self._parameters[name] for name in self._usage.shared})
+        held = {name for layer in layers for name in (layer.weight, layer.bias)}
+        place = {column.name: column for column in self.columns}
+        if any(place.keys() & self._usage.of[task] - held for task in sizes):  # not as when it was tried
+            self.add(forward, piece)
+            return
         own = [name for task in self._active for name in self._usage.own[task]]
         sought: list[Any] = [*(layer.edge for layer in layers), *(self._parameters[name] for name in own)]
         total = torch.stack([forward.losses[task] for task in sizes]).sum()
@@ -100,8 +106,7 @@ class Gradients:
         accumulate(self.own, own, given[len(layers) :])
         rows_TP = self.rows[piece]
         begun = [self._active.index(task) for task in sizes]
-        place = {column.name: column for column in self.columns}
-        for name in place.keys() - {name for layer in layers for name in (layer.weight, layer.bias)}:
+        for name in place.keys() - held:
             rows_TP[:, place[name].start : place[name].stop].zero_()
         for layer, gradient in zip(layers, given, strict=False):
             at = [None if name is None else place[name] for name in (layer.weight, layer.bias)]

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from mtl_cli.training import layer_gramian
 from mtl_cli.training.engine import Reason, Skipped
 from mtl_cli.training.faults import Faults
+from mtl_cli.training.gradients import RowPlaces
 from mtl_cli.training.layer_gramian import Layers
 from mtl_cli.training.layers import Size, find, pays
 from tests.training.test_every_pair import AGGREGATIONS_NEED, fits
@@ -238,6 +239,22 @@ def test_rows_hold_no_more_than_what_layers_do_not() -> None:
     toy = make(data, aggregation="upgrad")
     toy.step([data.batch(ALL)], 0)
     assert toy.engine.by_task.left_out == set(toy.engine.usage.shared)
+
+
+@pytest.mark.usefixtures("always")
+def test_no_memory_is_taken_for_rows_of_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, take = [], RowPlaces.take
+
+    def watched(memory: RowPlaces, piece: int, tasks: int, width: int, like: Tensor) -> Tensor:
+        taken.append(width)
+        return take(memory, piece, tasks, width, like)
+
+    monkeypatch.setattr(RowPlaces, "take", watched)
+    data = make_data()
+    toy = make(data, aggregation="upgrad")
+    for step in range(2):
+        toy.step([data.batch(ALL)], step)
+    assert taken == [0, 0]
 
 
 @pytest.mark.usefixtures("always")

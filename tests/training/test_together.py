@@ -26,7 +26,7 @@ from mtl_cli.training.average import Average
 from mtl_cli.training.choices import choices
 from mtl_cli.training.engine import Engine, Reason, Skipped
 from mtl_cli.training.faults import Faults
-from mtl_cli.training.gradients import RowMemory
+from mtl_cli.training.gradients import RowPlaces
 from mtl_cli.training.graph import usage
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.training.together import APART, Together
@@ -97,6 +97,30 @@ class Layered(nn.Module):
         return features * self.scale
 
 
+class InTurn(nn.Module):
+    """A layer that sees all samples at one position, then all at the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, features: Tensor) -> Tensor:
+        found: Tensor = self.layer(features.permute(2, 3, 0, 1).flatten(0, 2))
+        return found.view(*features.shape[2:], *features.shape[:2]).permute(2, 3, 0, 1)
+
+
+class OfNone(nn.Module):
+    """A layer that sees no sample, but as many rows as there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 6)
+        self.rows = torch.arange(12.0).view(6, 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.layer(self.rows).sum(0)[:, None, None]
+
+
 class Noisy(nn.Module):
     """Draws in training."""
 
@@ -123,6 +147,8 @@ class Case(NamedTuple):
 CASES = {
     "layers alone": Case("none", None, "hard", Together(alike=True, layered=True)),
     "a parameter of no layer": Case("none", Layered, "hard", Together(alike=True, layered=False)),
+    "a layer position by position": Case("none", InTurn, "hard", Together(alike=True, layered=False)),
+    "a layer of no sample": Case("none", OfNone, "hard", Together(alike=True, layered=False)),
     "batch norm": Case("batch", None, "hard", APART),
     "draws": Case("none", Noisy, "hard", APART),
     "the mean of all": Case("none", Centred, "hard", APART),
@@ -147,7 +173,7 @@ def test_it_is_tried_before_it_is_done_and_leaves_no_trace(case: Case) -> None:
     heads = {task: LinearHead(Linear(at=None), sharing.spec(task), 3, task) for task in TASKS}
     model = MultiTaskModel(sharing, heads, {task: f"{task} data" for task in TASKS}, per_part=False)
     before, drawn = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    examples = {part.name: part.inputs[:2].float() for part in apart().parts}
+    examples = {part.name: torch.zeros(2, *SHAPE) for part in apart().parts}  # as a run gives them
     assert usage(model, examples).together == case.expected
     assert furthest(before, model.state_dict()) == 0
     assert torch.equal(drawn, torch.get_rng_state())
@@ -162,8 +188,8 @@ def test_inputs_of_other_shapes_do_not_go_together() -> None:
 
 
 def test_a_layer_that_no_active_task_reaches_has_zeros_in_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = RowMemory.take
-    monkeypatch.setattr(RowMemory, "take", lambda *told: take(*told).fill_(torch.nan))
+    take = RowPlaces.take
+    monkeypatch.setattr(RowPlaces, "take", lambda *told: take(*told).fill_(torch.nan))
     at = {"birds": "stage1", "trees": "stage1"}
     seen, batch = [Rows(), Rows()], apart({**SIZES, "shells": 2})
     for rows, together in zip(seen, (True, False), strict=True):
@@ -172,6 +198,22 @@ def test_a_layer_that_no_active_task_reaches_has_zeros_in_every_row(monkeypatch:
     torch.testing.assert_close(seen[0].rows_TP, seen[1].rows_TP, rtol=1e-9, atol=1e-13)
     assert float(seen[0].rows_TP.norm()) > 0
     assert (seen[0].rows_TP == 0).all(0).any()
+
+
+def test_a_layer_that_is_no_longer_what_was_tried_has_its_rows() -> None:
+    seen, batch = [Rows(), Rows()], apart()
+    for rows, together in zip(seen, (True, False), strict=True):
+        taken = engine(batch, rows, together=together)
+        next(taken.model.sharing.parameters()).register_hook(lambda gradient: 2 * gradient)
+        taken.step([batch], 0, 9)
+    torch.testing.assert_close(seen[0].rows_TP, seen[1].rows_TP, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["modo", "sdmgrad"])
+def test_independent_pieces_are_those_of_a_pass_a_part(name: str) -> None:
+    for sizes in (SIZES, {"birds": 3, "trees": 1}, {"birds": 1, "trees": 1}):  # of the last, pieces have no row
+        (one, _), (other, _) = (after([apart(sizes)], made(name), together) for together in (True, False))
+        assert furthest(one, other) < 1e-12
 
 
 @pytest.mark.parametrize("name", ["sum", "upgrad", "pcgrad", "db"])
