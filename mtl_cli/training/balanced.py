@@ -45,14 +45,20 @@ class Balanced:
         gradients = self._gradients(batches, look, self._memory, wants.shared or self.late(batches), wants, penalties)
         self.left_out = gradients.layers.names
         self._show(batches, look, wants, gradients)
-        faults = gradients.faults(look.losses_T, kit.processes.add)
-        if faults is not None or not finite(penalties.values()):
-            return faults or Faults()
+        # a Gramian that is finite on the host tells enough to go on; what it does not tell is then read later
+        unread = kit.unread.on and gradients.summed and bool(gradients.gramian.isfinite().all())
+        if not unread:
+            faults = gradients.faults(look.losses_T, kit.processes.add)
+            if faults is not None or not finite(penalties.values()):
+                return faults or Faults()
         kit.methods.weighting.before_step(look)
         look.c_T = kit.methods.coefficients(look.losses_T, look)
         with span("balancing"):
             direction_P = kit.methods.aggregation.direction(look) if self._balanced else look.total()
-        if not finite([look.c_T, direction_P, *kit.weighting_gradients(), *kit.statistics()]):
+        seen = [look.c_T, direction_P, *kit.weighting_gradients(), *kit.statistics()]
+        if unread:
+            kit.unread.note([look.losses_T, *gradients.own.values(), *penalties.values(), *seen])
+        elif not finite(seen):
             return Faults()
         self._assign(look, gradients, direction_P)
         for name, gradient in penalties.items():

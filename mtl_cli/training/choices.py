@@ -27,7 +27,7 @@ def choices(options: TrainerOptions, engine: Engine, average: Average, left: Cal
     maps = any(parameter.dim() == 4 for parameter in engine.model.parameters())
     if options.memory_format == "auto" and maps:
         found.append(_memory_format(engine, average))
-    if engine.passes.may.alike:
+    if options.compile is not True and engine.may_join_parts:
         found.append(_parts(engine))
     if engine.may_leave_out and not Processes().grouped:
         found.append(_layers(engine))

@@ -54,7 +54,7 @@ class Settings(NamedTuple):
 
     on_nonfinite: what is left out where a loss or gradient is not finite: that task, or the step (stop: the caller's).
     synchronised: whether batch norm is over the rows of all processes.
-    read_later: whether the caller asks `Engine.unread` later on what of a plain step is not finite.
+    read_later: whether the caller asks `Engine.unread` later on what of a step is not finite.
     """
 
     seed: int
@@ -93,7 +93,7 @@ class Engine:
         self._settings = settings
         alone = not Processes().grouped and not self.scale.on and not methods.regularizers
         self.unread = Unread(next(model.parameters()).device, settings.read_later and alone)
-        """Of plain steps; not with several processes, a loss scale or regularizers: they ask at once."""
+        """Of steps on losses or on a Gramian; not with several processes, a loss scale or regularizers: they ask at once."""
         self._kit = self._equip()
         self.passes = self._kit.passes
         self._plain = Plain(self._kit, self.balanced)
@@ -105,6 +105,12 @@ class Engine:
         """What gradients may move on the way to them: running statistics, and the state of a weighting."""
         self._before = [tensor.detach().clone() for tensor in self._moved]
         self._check()
+
+    @property
+    def may_join_parts(self) -> bool:
+        """Whether all parts may go through one pass, and steps are other ones by it."""
+        looks = any(needs.level != "losses" for needs in self.methods.needs)
+        return self.passes.may.layered or (self.passes.may.alike and not looks)
 
     @property
     def may_leave_out(self) -> bool:

@@ -30,11 +30,11 @@ class RowPlaces:
     def take(self, piece: int, tasks: int, width: int, like: Tensor) -> Tensor:
         """Where one independent part's rows may be written; what was in it is lost. Shapes: (T, P)"""
         kept = self._kept.get(piece)
-        if kept is None or kept.shape != (tasks, width) or kept.dtype != like.dtype or kept.device != like.device:
+        if kept is None or len(kept) < tasks * width or kept.dtype != like.dtype or kept.device != like.device:
             self._kept.pop(piece, None)
             kept = None  # so that there are never two
-            kept = self._kept[piece] = like.detach().new_empty(tasks, width)
-        return kept
+            kept = self._kept[piece] = like.detach().new_empty(tasks * width)
+        return kept[: tasks * width].view(tasks, width)
 
 
 class Gradients:

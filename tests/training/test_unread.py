@@ -1,4 +1,4 @@
-"""A plain step does not wait for the device, and what is not finite is found all the same."""
+"""A step waits for the device no more than it must, and what is not finite is found all the same."""
 
 import os
 import re
@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mtl_cli.__main__ import main
 from mtl_cli.commands import assemble
 from mtl_cli.tasks.classification import ClassificationTask
+from mtl_cli.training import balanced, gradients
 from mtl_cli.training.checkpoint import Store
-from mtl_cli.training.engine import Engine, Settings
+from mtl_cli.training.engine import Engine, Settings, Skipped
 from mtl_cli.training.graph import usage
 from mtl_cli.training.later import Mark
 from mtl_cli.training.progress import Totals
@@ -58,6 +59,35 @@ def test_a_plain_step_asks_the_device_nothing_and_a_reading_once(weighting: str)
     with Waits() as waits:
         assert toy.engine.unread.read()
     assert waits.count == 1
+
+
+@pytest.mark.parametrize("aggregation", ["upgrad", "pcgrad", "cagrad"])
+def test_a_step_on_a_gramian_asks_no_more_than_that(aggregation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data()
+    toy, asked = later(make(data, aggregation=aggregation)), []
+    for module, name in ((gradients, "found"), (balanced, "finite")):
+        monkeypatch.setattr(module, name, lambda *_: asked.append(1))
+    toy.step([data.batch(slice(0, 12))], 0)
+    assert not asked
+    assert toy.engine.unread.read()
+
+
+@pytest.mark.parametrize("place", ["shared", "own"])
+def test_what_a_gramian_tells_is_told_at_once_and_the_rest_later(place: str) -> None:
+    data = make_data()
+    toy = later(make(data, aggregation="upgrad"))
+    head = toy.model.heads_by_task()["size"]
+    if place == "shared":
+        data.inputs[3] = torch.nan
+        told = toy.engine.step([data.batch(slice(0, 12))], 0, 9)
+        assert isinstance(told, Skipped)
+        assert told.faults.losses == ("odd",)
+        assert toy.engine.unread.read()
+        return
+    bias = head.get_parameter("layers.bias")
+    bias.register_hook(lambda gradient: gradient * torch.nan)
+    toy.step([data.batch(slice(0, 12))], 0)
+    assert not toy.engine.unread.read()
 
 
 def test_a_step_that_looks_asks_and_so_the_count_would_tell() -> None:
@@ -114,8 +144,9 @@ def trained(words: list[str], run: Path, on: bool, bad: set[int]) -> tuple[int, 
         (["trainer.on_nonfinite=skip_step", "weighting=dwa", "trainer.ema=0.9"], {1, 7}, [0, 1, 2, 6, 7, 8]),
         (["trainer.on_nonfinite=skip_task"], {4}, [3, 4]),
         (["trainer.on_nonfinite=skip_task", "aggregation.probe_every=4"], {3}, [3, 4]),
+        (["trainer.on_nonfinite=skip_task", "aggregation=upgrad"], {4}, []),
     ],
-    ids=["finite", "skip_step", "skip_task", "looks between"],
+    ids=["finite", "skip_step", "skip_task", "looks between", "looks at Gramians"],
 )
 def test_a_run_that_reads_later_ends_as_one_that_looks_at_each_step(
     tmp_path: Path, words: list[str], bad: set[int], again: list[int]
