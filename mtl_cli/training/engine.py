@@ -93,7 +93,7 @@ class Engine:
         self._settings = settings
         alone = not Processes().grouped and not self.scale.on and not methods.regularizers
         self.unread = Unread(next(model.parameters()).device, settings.read_later and alone)
-        """Of steps on losses or on a Gramian; not with several processes, a loss scale or regularizers: they ask at once."""
+        """Of steps on losses or a Gramian; several processes, a loss scale and regularizers ask at once."""
         self._kit = self._equip()
         self.passes = self._kit.passes
         self._plain = Plain(self._kit, self.balanced)
