@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.shortcuts import SHORTCUTS
+
 # Before any test imports torch, here or in a process of its own: tests share the cores.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
@@ -23,6 +25,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 REAL_DATA = pytest.StashKey[str | None]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shortcuts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for where, name, instead in SHORTCUTS:
+            patch.setattr(where, name, instead)
+        yield
 
 
 @pytest.fixture(autouse=True)

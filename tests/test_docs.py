@@ -24,7 +24,6 @@ from unittest import mock
 
 import msgspec
 import pytest
-from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 
 from mtl_cli import schema
@@ -129,7 +128,6 @@ def stubs() -> Iterator[list[Config]]:
             patch.setitem(sys.modules, stub.__name__, stub)
         for table in schema.TABLES.values():
             patch.setattr(table, "_lines", dict(table._lines))
-        patch.setattr(Hydra, "get_mode", lambda *_args, **_kwargs: None)  # saves one composition of two
         yield started
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from tests.shortcuts import SHORTCUTS
+
 PRELOADED = ["mtl_cli.cli.call", "mtl_cli.commands.train", "mtl_cli.data.digits", "mtl_cli.tasks.metrics"]
 TINY = [
     "task=digits",
@@ -120,6 +122,8 @@ def _child(words: list[str], plan: str, environment: dict[str, str]) -> None:
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  # for the life of the process
     from mtl_cli.__main__ import main
 
+    for where, name, instead in SHORTCUTS:
+        setattr(where, name, instead)
     with _arm(plan):
         code = main(["train", *words])
     sys.exit(code)
