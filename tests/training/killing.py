@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
-from tests.shortcuts import SHORTCUTS
-
-PRELOADED = ["mtl_cli.cli.call", "mtl_cli.commands.train", "mtl_cli.data.digits", "mtl_cli.tasks.metrics"]
+ROOT = Path(__file__).parents[2]
 TINY = [
     "task=digits",
     "data.limit=90",
@@ -56,15 +55,16 @@ def free_port() -> int:
 
 
 def forked(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[int | None]:
-    """Calls `target` in a process for each of `arguments`, all at once; they have torch without importing it.
+    """Calls `target` in a process for each of `arguments`, all at once; forked from a server that has imported torch.
 
     Returns their exit codes.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["tests.training.warm"])
     processes = [context.Process(target=target, args=own) for own in arguments]
-    for process in processes:
-        process.start()
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])):
+        for process in processes:
+            process.start()
     for process in processes:
         process.join()
     return [process.exitcode for process in processes]
@@ -121,8 +121,6 @@ def _child(words: list[str], plan: str, environment: dict[str, str]) -> None:
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  # for the life of the process
     from mtl_cli.__main__ import main
 
-    for where, name, instead in SHORTCUTS:
-        setattr(where, name, instead)
     with _arm(plan):
         code = main(["train", *words])
     sys.exit(code)
