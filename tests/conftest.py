@@ -25,6 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 REAL_DATA = pytest.StashKey[str | None]()
+FIRST = {f"test_{name}.py" for name in ("processes", "resume", "many", "pictures", "restart", "columns")}
+"""Modules whose tests share something that takes long to make."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts those in front, where one worker keeps them: at the end each takes tests over from the others."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
 
 
 @pytest.fixture(scope="session", autouse=True)
