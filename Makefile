@@ -21,10 +21,10 @@ train: $(READY)  ## train on bundled data, about a minute; make train ARGS="seed
 	$(BIN)/mtl train $(ARGS)
 
 test: $(READY)  ## the tests, but for the slow ones; make test ARGS="tests/reporting -k csv"
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 test-all: $(READY)  ## all tests, also the slow ones
-	$(BIN)/pytest -n auto -m "" $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal -m "" $(ARGS)
 
 check: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .

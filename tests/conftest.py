@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.shortcuts import SHORTCUTS
+
 # Before any test imports torch, here or in a process of its own: tests share the cores.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
@@ -23,6 +25,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 REAL_DATA = pytest.StashKey[str | None]()
+FIRST = {f"test_{name}.py" for name in ("processes", "resume", "many", "pictures", "restart", "columns")}
+"""Modules whose tests share something that takes long to make."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts those in front, where one worker keeps them: at the end each takes tests over from the others."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shortcuts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for where, name, instead in SHORTCUTS:
+            patch.setattr(where, name, instead)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,24 @@ METHODS = [
     *(f"weighting=uw aggregation={name}" for name in TABLES["aggregation"]),
 ]
 """Each weighting and each aggregation; every pair of them takes steps in tests/training."""
+
+
+def paired() -> list[str]:
+    """Each weighting and each aggregation once or more, together where they go together."""
+    needs = {name: weighting_base.build(name, ["a", "b"]).weighting.needs for name in TABLES["weighting"]}
+    any_step = [name for name, its in needs.items() if not its.plain_step]
+    pairs = zip(cycle(any_step), TABLES["aggregation"], strict=False)
+    alone = [f"weighting={name}" for name in needs if name not in any_step]
+    return [*alone, *(f"weighting={weighting} aggregation={aggregation}" for weighting, aggregation in pairs)]
+
+
 RUNS = [
-    *(("digits", "hard", methods) for methods in METHODS),
+    *(("digits", "hard", methods) for methods in paired()),
+    *(
+        pytest.param("digits", "hard", methods, marks=pytest.mark.slow, id=f"digits hard {methods}")
+        for methods in METHODS
+        if methods not in paired()
+    ),
     *(("mnist_fashion", sharing, "weighting=uw aggregation=sum") for sharing in TABLES["sharing"]),
     *(("mnist_fashion", "hard", f"aggregation={name}") for name in ("upgrad", "graddrop", "sdmgrad", "nash_mtl")),
     *(("digits", "independent", methods) for methods in ("weighting=dwa", "weighting=gradnorm", "aggregation=pcgrad")),
@@ -157,24 +174,35 @@ def test_eval_gives_exactly_the_numbers_recorded_as_final(tmp_path: Path, task_s
         assert json.loads(file.read_text())[split] == final[split]
 
 
+OPTIONS = [
+    ["optimizer=sgd", "scheduler=step"],
+    ["optimizer=adam", "scheduler=multistep", "scheduler.milestones=[1]"],
+    ["scheduler=cosine", "scheduler.warmup_epochs=1"],
+    ["scheduler=none", "trainer.accumulate=3", "trainer.clip_norm=0.5"],
+    ["trainer.precision=bf16", "aggregation=pcgrad"],
+    ["trainer.ema=0.5", "trainer.memory_format=channels_last", "trainer.deterministic=true"],
+    ["data.statistics=shared", "regularizer=[l1,l2]"],
+    ["backbone=mlp", "~backbone.depth", "~backbone.channels"],
+    ["tasks.digit.head=mlp", "tasks.digit.loss.label_smoothing=0.1", "tasks.digit.weight=0.3"],
+    ["tasks.digit.head.at=stage1", "trainer.select=worst", "trainer.patience=1"],
+    ["tasks.digit.loss.class_weights=balanced", "trainer.select=digit", "data.validation=0"],
+]
+BY_PARTS = ("data.statistics=shared", "scheduler=none", "trainer.ema=0.5", "tasks.digit.head.at=stage1")
+"""What several parts see otherwise than one: by default these run on both task sets, the others on one."""
+
+
+def marks(task_set: str, words: list[str]) -> tuple[pytest.MarkDecorator, ...]:
+    return () if task_set == "digits" or words[0] in BY_PARTS else (pytest.mark.slow,)
+
+
 @pytest.mark.parametrize(
-    "words",
+    ("task_set", "words"),
     [
-        ["optimizer=sgd", "scheduler=step"],
-        ["optimizer=adam", "scheduler=multistep", "scheduler.milestones=[1]"],
-        ["scheduler=cosine", "scheduler.warmup_epochs=1"],
-        ["scheduler=none", "trainer.accumulate=3", "trainer.clip_norm=0.5"],
-        ["trainer.precision=bf16", "aggregation=pcgrad"],
-        ["trainer.ema=0.5", "trainer.memory_format=channels_last", "trainer.deterministic=true"],
-        ["data.statistics=shared", "regularizer=[l1,l2]"],
-        ["backbone=mlp", "~backbone.depth", "~backbone.channels"],
-        ["tasks.digit.head=mlp", "tasks.digit.loss.label_smoothing=0.1", "tasks.digit.weight=0.3"],
-        ["tasks.digit.head.at=stage1", "trainer.select=worst", "trainer.patience=1"],
-        ["tasks.digit.loss.class_weights=balanced", "trainer.select=digit", "data.validation=0"],
+        pytest.param(task_set, words, marks=marks(task_set, words), id=f"{task_set}-{words[0]}")
+        for task_set in SETS
+        for words in OPTIONS
     ],
-    ids=lambda words: words[0],
 )
-@pytest.mark.parametrize("task_set", SETS)
 def test_every_option_trains_and_evaluates_alike(tmp_path: Path, task_set: str, words: list[str]) -> None:
     run = tmp_path / "run"
     small = [w for w in SMALL if "backbone" not in w] if words[0] == "backbone=mlp" else SMALL

@@ -4,8 +4,9 @@ Fences: `sh` holds commands, `console` commands after `$ ` and what they print. 
 (```yaml my_conf/task/pets.yaml) makes a block that file's content, or with `diff` a change to it.
 
 `mtl ls` and what prints and leaves run as they stand. `mtl train` and `mtl eval` go through the whole command line,
-composition and typed check; only the job itself is a stub, so that no page needs CIFAR-10 or an hour. The examples of
-CONTRIBUTING.md are then put into a copy of the tree and really trained, for two steps each.
+composition and typed check; only the job itself is a stub, so that no page needs CIFAR-10 or an hour, and a sweep takes
+each value once. The examples of CONTRIBUTING.md are then put into a copy of the tree and really trained, for two steps
+each.
 """
 
 import json
@@ -17,14 +18,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle, islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
 import msgspec
 import pytest
-from hydra._internal.hydra import Hydra
+from hydra._internal.core_plugins import basic_sweeper
 from omegaconf import OmegaConf
 
 from mtl_cli import schema
@@ -118,6 +120,12 @@ def changed(text: str, diff: str) -> str:
     return text.replace(before, after)
 
 
+def in_turn(*lists: list[str]) -> Iterator[tuple[str, ...]]:
+    """Each value of each list of a sweep once, where the sweep has each with each."""
+    jobs = max(len(values) for values in lists)
+    return zip(*(islice(cycle(values), jobs) for values in lists), strict=True)
+
+
 @contextmanager
 def stubs() -> Iterator[list[Config]]:
     """Within it jobs do nothing; the list has the configurations of those started."""
@@ -127,9 +135,9 @@ def stubs() -> Iterator[list[Config]]:
             stub = ModuleType(name)
             vars(stub)["run"] = lambda config, *_: started.append(config)
             patch.setitem(sys.modules, stub.__name__, stub)
+        patch.setattr(basic_sweeper, "itertools", SimpleNamespace(product=in_turn))
         for table in schema.TABLES.values():
             patch.setattr(table, "_lines", dict(table._lines))
-        patch.setattr(Hydra, "get_mode", lambda *_args, **_kwargs: None)  # saves one composition of two
         yield started
 
 

@@ -331,7 +331,7 @@ class Endless(io.RawIOBase):
 
 
 def test_a_file_that_is_larger_than_memory_is_never_held_whole(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, most = 200_000, 20_000
+    rows, most = 80_000, 20_000
     monkeypatch.setattr(given, "BLOCK", 1 << 13)
     monkeypatch.setattr(given, "PIECE", 1 << 14)
     monkeypatch.setattr(feed, "PIECE", 1 << 14)

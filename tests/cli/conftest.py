@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
@@ -20,12 +19,6 @@ from mtl_cli.config import Config
 from mtl_cli.schema import check
 from mtl_cli.session import Session
 from tests.cli.calls import Answer, Job, Mtl
-
-
-@pytest.fixture(autouse=True)
-def _one_composition(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hydra composes once to learn hydra.mode, which no test here sets, and once more to run: the second is enough."""
-    monkeypatch.setattr(Hydra, "get_mode", lambda *_args, **_kwargs: None)
 
 
 @pytest.fixture

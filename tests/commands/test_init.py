@@ -294,7 +294,7 @@ cells = st.sampled_from(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.lists(names, min_size=1, max_size=5), st.integers(0, 30), st.sampled_from(",;\t|"))
 def test_a_random_table_gives_a_task_set_that_checks_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, capsys: Capture, data, header, count, delimiter

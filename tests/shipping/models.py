@@ -62,8 +62,12 @@ def live(
     parts: dict[str, str] = PARTS,
     shape: tuple[int, ...] = SHAPE,
     table: Encoding | None = None,
+    **shares: int,
 ) -> Live:
-    """A model that has been in training: no two networks equal, each part with running statistics of its own."""
+    """A model that has been in training: no two networks equal, each part with running statistics of its own.
+
+    `shares` are options of the sharing.
+    """
     torch.manual_seed(0)
     given = InputSpec(shape) if table is None else InputSpec((table.width,), table.cardinalities)
     small = {
@@ -73,7 +77,7 @@ def live(
     }[backbone]
     factory = BackboneFactory(build(BACKBONES, backbone, given, **small))
     tasks = tasks_of(kinds or list(KINDS))
-    shared = build(SHARINGS, sharing, factory, {n: t.width for n, t in tasks.items()})
+    shared = build(SHARINGS, sharing, factory, {n: t.width for n, t in tasks.items()}, **shares)
     heads = {name: build(HEADS, "linear", shared.spec(name), task.width, "head") for name, task in tasks.items()}
     model = MultiTaskModel(shared, heads, parts, per_part=True)
     generator = torch.Generator().manual_seed(1)

@@ -50,15 +50,23 @@ def written(name: str, shipped: Shipped, file: Path) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def files(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The file of each format, as the docs name it; nobody writes into them."""
+    folder = tmp_path_factory.mktemp("files")
+    for name in FORMATS:
+        (folder / name).mkdir()
+    return {name: written(name, shipped, folder / name / f"model.{name}") for name in FORMATS}
+
+
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_a_file_answers_as_the_live_model_of_columns_of_every_sort(
-    name: str, asked: Live, shipped: Shipped, tmp_path: Path
+    name: str, asked: Live, shipped: Shipped, files: dict[str, Path]
 ) -> None:
-    file = written(name, shipped, tmp_path / "file.pt2")
     option = default(FORMATS, name)
     made = FORMATS.target(option)(option, Recipe({}, lambda _: shipped))
     with quiet():
-        judge(compare(asked, shipped, made.load(file)), made.tolerance)
+        judge(compare(asked, shipped, made.load(files[name])), made.tolerance)
 
 
 def test_what_is_compared_has_empty_cells_unknown_words_and_numbers_far_off(shipped: Shipped) -> None:
@@ -77,8 +85,10 @@ def test_what_is_compared_has_empty_cells_unknown_words_and_numbers_far_off(ship
         assert len(again) == rows
 
 
-def test_onnxruntime_is_fed_words_under_the_columns_names(asked: Live, shipped: Shipped, tmp_path: Path) -> None:
-    session = onnxruntime.InferenceSession(written("onnx", shipped, tmp_path / "file"))
+def test_onnxruntime_is_fed_words_under_the_columns_names(
+    asked: Live, shipped: Shipped, files: dict[str, Path]
+) -> None:
+    session = onnxruntime.InferenceSession(files["onnx"])
     assert [(given.name, given.type, given.shape) for given in session.get_inputs()] == [
         ("age", "tensor(double)", ["batch"]),
         ("Einkommen, netto (€)", "tensor(double)", ["batch"]),
@@ -114,9 +124,8 @@ def test_onnxruntime_is_fed_words_under_the_columns_names(asked: Live, shipped: 
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
 
 
-def test_a_program_is_fed_codes_that_its_metadata_tells(shipped: Shipped, tmp_path: Path) -> None:
-    file = written("pt2", shipped, tmp_path / "file.pt2")
-    program = torch.export.load(file, extra_files=(extra := {"inputs": ""}))
+def test_a_program_is_fed_codes_that_its_metadata_tells(shipped: Shipped, files: dict[str, Path]) -> None:
+    program = torch.export.load(files["pt2"], extra_files=(extra := {"inputs": ""}))
     told = {column["column"]: column for column in json.loads(extra["inputs"])["columns"]}
     assert list(told) == list(TABLE.names)
     assert told["job"] == {
@@ -180,15 +189,12 @@ def test_a_table_beside_what_is_none_is_not_shipped_as_one(asked: Live) -> None:
     assert set(PARTS.values()) == set(mixed)
 
 
-def test_the_script_of_the_docs_uses_a_table_without_mtl(shipped: Shipped, tmp_path: Path) -> None:
-    for name, file in (("onnx", "model.onnx"), ("pt2", "model.pt2")):
-        (tmp_path / name).mkdir()
-        written(name, shipped, tmp_path / name / file)
+def test_the_script_of_the_docs_uses_a_table_without_mtl(files: dict[str, Path], tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "shipping.md").read_text()
     script = page.partition("```python use_table.py\n")[2].partition("```")[0]
     assert "mtl_cli" not in script
     (tmp_path / "use_table.py").write_text(script)
-    command = [sys.executable, "-P", str(tmp_path / "use_table.py"), str(tmp_path)]
+    command = [sys.executable, "-P", str(tmp_path / "use_table.py"), str(files["pt2"].parents[1])]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     onnx, pt2 = (re.findall(r"-?\d+\.\d+(?:e-?\d+)?", text) for text in done.stdout.removeprefix("onnx").split("pt2"))
@@ -203,7 +209,7 @@ def _plain(width: int) -> Preparation:
 
 @pytest.mark.parametrize("name", ["pt2", "onnx"])
 def test_a_transformer_over_columns_and_its_experts_ship_with_any_batch(name: str, tmp_path: Path) -> None:
-    asked = live("mmoe", "ft_transformer", table=TABLE)
+    asked = live("mmoe", "ft_transformer", table=TABLE, experts=2)
     shipped = shipped_of(asked, shape=(TABLE.width,))
     file = written(name, shipped, tmp_path / "file.pt2")
     option = default(FORMATS, name)

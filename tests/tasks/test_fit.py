@@ -104,7 +104,7 @@ def candidates(task: Task, kind: str, target: Tensor) -> list[Tensor]:
         return [torch.tensor([-1.0]), torch.tensor([1.0])]
     if kind == "multilabel":
         return [torch.tensor(signs) for signs in product([-1.0, 1.0], repeat=len(CLASSES))]
-    values = torch.cat([target.double(), torch.linspace(float(target.min()), float(target.max()), 101).double()])
+    values = torch.cat([target.double(), torch.linspace(float(target.min()), float(target.max()), 21).double()])
     return [((v - task.fitted.mean) / task.fitted.std)[None].float() for v in values]
 
 

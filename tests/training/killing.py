@@ -8,13 +8,13 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
-PRELOADED = ["mtl_cli.cli.call", "mtl_cli.commands.train", "mtl_cli.data.digits", "mtl_cli.tasks.metrics"]
+ROOT = Path(__file__).parents[2]
 TINY = [
     "task=digits",
     "data.limit=90",
@@ -36,16 +36,15 @@ TINY = [
 
 def train(words: list[str], plan: str = "") -> int | None:
     """Runs `mtl train` with those words; `plan` says when it kills itself, see `_arm`. Returns the exit code."""
-    return _ended([_begun(words, plan, {})])[0]
+    return forked(_child, [(words, plan, {})])[0]
 
 
 def train_many(words: list[str], plans: list[str]) -> list[int | None]:
     """The same in several processes, one a plan, as torchrun starts them. Returns their exit codes."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(plans))}
     shared["LOCAL_WORLD_SIZE"] = shared["WORLD_SIZE"]
-    return _ended(
-        [_begun(words, plan, {**shared, "RANK": str(k), "LOCAL_RANK": str(k)}) for k, plan in enumerate(plans)]
-    )
+    ranks = [{**shared, "RANK": str(k), "LOCAL_RANK": str(k)} for k in range(len(plans))]
+    return forked(_child, [(words, plan, rank) for plan, rank in zip(plans, ranks, strict=True)])
 
 
 def free_port() -> int:
@@ -55,15 +54,17 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _begun(words: list[str], plan: str, environment: dict[str, str]) -> ForkServerProcess:
+def forked(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[int | None]:
+    """Calls `target` in a process for each of `arguments`, all at once; forked from a server that has imported torch.
+
+    Returns their exit codes.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=_child, args=(words, plan, environment))
-    process.start()
-    return process
-
-
-def _ended(processes: list[ForkServerProcess]) -> list[int | None]:
+    context.set_forkserver_preload(["tests.training.warm"])
+    processes = [context.Process(target=target, args=own) for own in arguments]
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])):
+        for process in processes:
+            process.start()
     for process in processes:
         process.join()
     return [process.exitcode for process in processes]

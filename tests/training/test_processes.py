@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
 
 from mtl_cli.aggregation.base import Aggregation, build
 from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
 from mtl_cli.processes import Processes, Signals
 from mtl_cli.weighting import base as weighting_base
-from tests.training.killing import free_port
+from tests.training.killing import forked, free_port
 from tests.training.shares import by_norm, by_part, cut
 from tests.training.test_every_pair import fits
 from tests.training.toys import (
@@ -149,9 +149,8 @@ def _agreements(folder: Path, rank: int) -> None:
 
 
 def _ran(folder: Path, cases: list[Case]) -> Path:
-    multiprocessing.start_processes(  # type: ignore[no-untyped-call]  # torch's is untyped
-        _rank, args=(free_port(), str(folder), cases), nprocs=2, start_method="spawn"
-    )
+    port = free_port()
+    assert forked(_rank, [(rank, port, str(folder), cases) for rank in (0, 1)]) == [0, 0]
     return folder
 
 

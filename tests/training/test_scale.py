@@ -10,7 +10,7 @@ from mtl_cli.training.scale import GROW_AFTER, START, LossScale
 from mtl_cli.weighting.fixed import FixedWeighting
 from mtl_cli.weighting.options import Fixed
 from tests.training.test_engine import AtLastStage, AtTrunk, Penalised
-from tests.training.test_every_pair import ALONE
+from tests.training.test_every_pair import ALONE, parameters
 from tests.training.toys import (
     AGGREGATION,
     ROWS,
@@ -27,7 +27,7 @@ HALF = torch.float16
 """Autocast leaves float64 alone, so that what is left to see of float16 is its scale."""
 
 
-@pytest.mark.parametrize(("sharing", "weighting", "aggregation"), ALONE)
+@pytest.mark.parametrize(("sharing", "weighting", "aggregation"), parameters(*ALONE))
 def test_the_scale_is_undone_in_every_gradient(sharing: str, weighting: str, aggregation: str) -> None:
     data = make_data()
     whole = make(data, sharing=sharing, weighting=weighting, aggregation=aggregation)

@@ -148,7 +148,7 @@ def once(data: st.DataObject, folder: Path, capsys: pytest.CaptureFixture[str]) 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=25, suppress_health_check=QUIET)
+@settings(max_examples=15, suppress_health_check=QUIET)
 @given(st.data())
 def test_any_table_trains_a_step_or_gives_one_line(tmp_path, capsys, data):
     once(data, tmp_path / "any", capsys)
