@@ -29,7 +29,7 @@ NAMES = (
     "sdmgrad",
 )  # fmt: skip
 """What both have; MoDo looks at independent batches, which TorchJD leaves to the user."""
-TURNS = {2: 20, 10: 8, 40: 3}
+TURNS = {2: 20, 10: 10, 40: 5}
 SMALL_BATCH = 8
 
 
