@@ -56,13 +56,8 @@ class MultiTaskModel(nn.Module):
     def run(self, inputs: Tensor, tasks: Sequence[str], part: str, at_once: bool = False) -> Pass:
         """The outputs and the features; at_once: many linear heads on one vector are one product."""
         features = (self._in_training if self.training else self._features)(inputs, tasks, part)
-        one, *others = features.values()
-        alike = type(self.sharing).outputs is Sharing.outputs and all(found is one for found in others)
-        if at_once and alike and len(tasks) >= MANY:
-            outputs = joined([self.heads[slot(task)] for task in tasks], one.vector)
-            if outputs is not None:
-                return Pass(dict(zip(tasks, outputs, strict=True)), features)
-        return Pass(self.sharing.outputs(features, self.heads_by_task()), features)
+        outputs = self._at_once(features) if at_once and len(features) >= MANY else None
+        return Pass(outputs or self.sharing.outputs(features, self.heads_by_task()), features)
 
     def run_together(self, inputs: Sequence[Tensor], tasks: Sequence[Sequence[str]], part: str) -> list[Pass]:
         """One forward pass of several parts' inputs; each part's features are read by its own tasks alone.
@@ -111,6 +106,14 @@ class MultiTaskModel(nn.Module):
     def heads_by_task(self) -> dict[str, nn.Module]:
         """Each task's head, also of tasks that are not shipped: a sharing may let heads read one another."""
         return {task: self.heads[slot(task)] for task in self._headed}
+
+    def _at_once(self, features: Mapping[str, Features]) -> dict[str, Tensor] | None:
+        """The outputs by one product; None: tasks read several features, or their heads are not such as have one."""
+        one, *others = features.values()
+        if type(self.sharing).outputs is not Sharing.outputs or any(found is not one for found in others):
+            return None
+        outputs = joined([self.heads[slot(task)] for task in features], one.vector)
+        return None if outputs is None else dict(zip(features, outputs, strict=True))
 
     def _features(self, inputs: Tensor, tasks: Sequence[str], part: str) -> dict[str, Features]:
         if slot(part) not in self.statistics:

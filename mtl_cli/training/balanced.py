@@ -9,11 +9,12 @@ from torch import Tensor
 from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
 from mtl_cli.training.faults import Faults, finite
-from mtl_cli.training.gradients import Gradients, RowPlaces
+from mtl_cli.training.gradients import Gradients
 from mtl_cli.training.kit import Kit
 from mtl_cli.training.methods import Wants
 from mtl_cli.training.passes import Forward, split, stacked
 from mtl_cli.training.penalties import add_gradient
+from mtl_cli.training.row_places import RowPlaces
 from mtl_cli.training.spans import span, within
 from mtl_cli.training.spread import Gather
 

@@ -17,24 +17,9 @@ from mtl_cli.training.layers import Layer, find
 from mtl_cli.training.methods import Wants
 from mtl_cli.training.part_rows import put_rows
 from mtl_cli.training.passes import Forward
+from mtl_cli.training.row_places import RowPlaces, columns_of
 from mtl_cli.training.scale import LossScale
 from mtl_cli.training.spans import within
-
-
-class RowPlaces:
-    """Keeps the memory that rows are written to from step to step: a system takes long to give that much anew."""
-
-    def __init__(self) -> None:
-        self._kept: dict[int, Tensor] = {}
-
-    def take(self, piece: int, tasks: int, width: int, like: Tensor) -> Tensor:
-        """Where one independent part's rows may be written; what was in it is lost. Shapes: (T, P)"""
-        kept = self._kept.get(piece)
-        if kept is None or len(kept) < tasks * width or kept.dtype != like.dtype or kept.device != like.device:
-            self._kept.pop(piece, None)
-            kept = None  # so that there are never two
-            kept = self._kept[piece] = like.detach().new_empty(tasks * width)
-        return kept[: tasks * width].view(tasks, width)
 
 
 class Gradients:
@@ -293,12 +278,3 @@ def accumulate(into: dict[str, Tensor], names: Sequence[str], gradients: Sequenc
     for name, gradient in zip(names, gradients, strict=False):
         if gradient is not None:
             into[name] = into[name] + gradient if name in into else gradient.contiguous()
-
-
-def columns_of(parameters: dict[str, nn.Parameter], names: Sequence[str]) -> tuple[Column, ...]:
-    """Where each of those parameters lies in a row."""
-    columns, start = [], 0
-    for name in names:
-        columns.append(Column(name, start, parameters[name].shape))
-        start = columns[-1].stop
-    return tuple(columns)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 from torch.nn import functional
-from torch.nn.grad import conv2d_weight
 
 from mtl_cli.look import CHUNK, gramian_of
 from mtl_cli.training.graph import Usage
@@ -112,10 +111,7 @@ def _seen(layer: Layer) -> Sequence[Tensor]:
 
 
 def _weight_gradient(layer: Layer, outputs_FN: Tensor) -> Tensor:
-    how, size = layer.convolution, layer.size
-    assert how is not None
-    high, wide = how.maps(layer.inputs.shape[2:])
-    shape = (size.groups * size.fan_out, layer.inputs.shape[1] // how.groups, *how.kernel)
+    assert layer.convolution is not None
+    high, wide = layer.convolution.maps(layer.inputs.shape[2:])
     maps = outputs_FN.view(len(outputs_FN), len(layer.inputs), high, wide).transpose(0, 1)
-    found: Tensor = conv2d_weight(layer.inputs, shape, maps, how.stride, how.padding, how.dilation, how.groups)
-    return found
+    return layer.weight_gradient(layer.inputs, maps)

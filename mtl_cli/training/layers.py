@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
+from torch.nn.grad import conv2d_weight
 
 MOVED = 20
 """How many multiplications take as long as one number that is written or read."""
@@ -50,6 +51,14 @@ class Layer(NamedTuple):
     inputs: Tensor
     size: Size
     convolution: Convolution | None
+
+    def weight_gradient(self, inputs: Tensor, maps: Tensor) -> Tensor:
+        """Of a convolution, from some samples' inputs and their output gradients. Shapes: the weight's"""
+        how, size = self.convolution, self.size
+        assert how is not None
+        shape = (size.groups * size.fan_out, inputs.shape[1] // how.groups, *how.kernel)
+        found: Tensor = conv2d_weight(inputs, shape, maps, how.stride, how.padding, how.dilation, how.groups)
+        return found
 
 
 def pays(size: Size, tasks: int) -> bool:

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.grad import conv2d_weight
 
 from mtl_cli.training.layers import Layer
 
@@ -37,13 +36,11 @@ def put_rows(
 
 
 def _put(layer: Layer, place: Tensor, inputs: Tensor, output: Tensor) -> None:
-    how, size = layer.convolution, layer.size
-    if how is None:
-        torch.mm(output.T, inputs, out=place.view(size.fan_out, size.fan_in))
+    if layer.convolution is None:
+        torch.mm(output.T, inputs, out=place.view(layer.size.fan_out, layer.size.fan_in))
         return
-    shape = (size.groups * size.fan_out, inputs.shape[1] // how.groups, *how.kernel)
-    found = conv2d_weight(inputs, shape, output, how.stride, how.padding, how.dilation, how.groups)
-    place.view(shape).copy_(found)
+    found = layer.weight_gradient(inputs, output)
+    place.view(found.shape).copy_(found)
 
 
 def agree(

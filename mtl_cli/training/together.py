@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from mtl_cli.model import MultiTaskModel, Pass
 from mtl_cli.training.layers import find
 from mtl_cli.training.part_rows import agree, near
-
-SEE_EACH_OTHER = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+from mtl_cli.training.spread import NORMS
 
 
 class Together(NamedTuple):
@@ -35,7 +34,7 @@ def tried(model: MultiTaskModel, examples: Mapping[str, Tensor], shared: frozens
     like = {(rows.shape[1:], rows.dtype, rows.device) for rows in examples.values()}
     if len(examples) < 2 or len(like) > 1 or model.statistics:
         return APART
-    if any(isinstance(module, SEE_EACH_OTHER) and module.training for module in model.modules()):
+    if any(isinstance(module, NORMS) and module.training for module in model.modules()):
         return APART
     examples = {part: torch.rand_like(rows) for part, rows in examples.items()}  # below 1: a code of a table is 0 still
     tasks = {part: [task for task, its_part in model.part_of.items() if its_part == part] for part in examples}

@@ -12,9 +12,9 @@ from torch.utils.checkpoint import checkpoint
 from mtl_cli.training import layer_gramian
 from mtl_cli.training.engine import Reason, Skipped
 from mtl_cli.training.faults import Faults
-from mtl_cli.training.gradients import RowPlaces
 from mtl_cli.training.layer_gramian import Layers
 from mtl_cli.training.layers import Size, find, pays
+from mtl_cli.training.row_places import RowPlaces
 from tests.training.test_every_pair import AGGREGATIONS_NEED, fits
 from tests.training.toys import ROWS, SHARING, furthest, make, make_data, make_tasks
 

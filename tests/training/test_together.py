@@ -26,9 +26,9 @@ from mtl_cli.training.average import Average
 from mtl_cli.training.choices import choices
 from mtl_cli.training.engine import Engine, Reason, Skipped
 from mtl_cli.training.faults import Faults
-from mtl_cli.training.gradients import RowPlaces
 from mtl_cli.training.graph import usage
 from mtl_cli.training.options import TrainerOptions
+from mtl_cli.training.row_places import RowPlaces
 from mtl_cli.training.together import APART, Together
 from tests.training.test_parts import SHAPE, SIZES, Rows, apart, engine, made
 from tests.training.toys import AGGREGATION, SHARING, furthest

@@ -1,0 +1,32 @@
+"""Where the rows of a step are written, and each parameter in them."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mtl_cli.contracts import Column
+
+
+class RowPlaces:
+    """Keeps the memory that rows are written to from step to step: a system takes long to give that much anew."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Tensor] = {}
+
+    def take(self, piece: int, tasks: int, width: int, like: Tensor) -> Tensor:
+        """Where one independent part's rows may be written; what was in it is lost. Shapes: (T, P)"""
+        kept = self._kept.get(piece)
+        if kept is None or len(kept) < tasks * width or kept.dtype != like.dtype or kept.device != like.device:
+            self._kept.pop(piece, None)
+            kept = None  # so that there are never two
+            kept = self._kept[piece] = like.detach().new_empty(tasks * width)
+        return kept[: tasks * width].view(tasks, width)
+
+
+def columns_of(parameters: dict[str, nn.Parameter], names: Sequence[str]) -> tuple[Column, ...]:
+    """Where each of those parameters lies in a row."""
+    columns, start = [], 0
+    for name in names:
+        columns.append(Column(name, start, parameters[name].shape))
+        start = columns[-1].stop
+    return tuple(columns)
