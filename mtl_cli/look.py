@@ -7,9 +7,8 @@ from torch import Tensor
 
 from mtl_cli.contracts import At, Column
 from mtl_cli.draws import generator
+from mtl_cli.gramian import gramian_of
 
-CHUNK = 65_536
-"""Columns of a Gramian's partial product: float32 sums of this length are right to 1e-6."""
 PLACES: tuple[At, ...] = ("shared", "last_stage", "trunk")
 """Where gradients are looked at: the exact one first."""
 
@@ -315,19 +314,6 @@ class Fewer(Look):
     def total(self) -> Tensor:
         """With weight 0 for the others."""
         return self.combine(torch.ones(len(self.tasks), dtype=torch.float64))
-
-
-def gramian_of(first_TP: Tensor, second_TP: Tensor) -> Tensor:
-    """A B^T, summed in float64 over chunks of columns. Shapes: (T, P), (T, P) -> (T, T), on the CPU.
-
-    The chunks' products leave the device together: it is waited for once.
-    """
-    total_TT = torch.zeros(len(first_TP), len(second_TP), dtype=torch.float64)
-    pairs = zip(first_TP.split(CHUNK, 1), second_TP.split(CHUNK, 1), strict=True)
-    products = [first @ second.T for first, second in pairs]
-    for product_TT in torch.stack(products).cpu().double():
-        total_TT += product_TT
-    return total_TT
 
 
 def _eps(numbers: Tensor) -> float:

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtl_cli import look
+from mtl_cli import gramian
 from mtl_cli.contracts import Column
-from mtl_cli.look import Look, gramian_of
+from mtl_cli.gramian import gramian_of
+from mtl_cli.look import Look
 
 C = torch.tensor([0.5, 2.0, -3.0], dtype=torch.float64)
 
@@ -31,7 +32,7 @@ def rows(count: int, seed: int, tasks: int = 3) -> Tensor:
 
 def test_a_gramian_of_many_chunks_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     moved, cpu = [], Tensor.cpu
-    monkeypatch.setattr(look, "CHUNK", 16)
+    monkeypatch.setattr(gramian, "CHUNK", 16)
     monkeypatch.setattr(Tensor, "cpu", lambda tensor: moved.append(tensor.shape) or cpu(tensor))
     first, second = rows(50, seed=0), rows(50, seed=1)
     torch.testing.assert_close(gramian_of(first, second), first @ second.T)
@@ -59,7 +60,7 @@ def test_a_gramian_is_the_same_however_its_columns_are_cut(width: int, chunk: in
     generator = torch.Generator().manual_seed(seed)
     first, second = (torch.randint(-9, 10, (3, width), generator=generator) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(look, "CHUNK", chunk)
+        patch.setattr(gramian, "CHUNK", chunk)
         found = gramian_of(first.float(), second.float())
     assert torch.equal(found, (first @ second.T).double())
 

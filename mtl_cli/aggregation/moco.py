@@ -9,7 +9,8 @@ from mtl_cli.aggregation.base import Aggregation, RowMemory
 from mtl_cli.aggregation.options import Moco as MocoOption
 from mtl_cli.aggregation.solvers.simplex import Shares, project
 from mtl_cli.contracts import Needs, slot
-from mtl_cli.look import Look, gramian_of
+from mtl_cli.gramian import gramian_of
+from mtl_cli.look import Look
 
 
 class Moco(Aggregation):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_cli.contracts import Column
-from mtl_cli.look import gramian_of
+from mtl_cli.gramian import gramian_of
 from mtl_cli.processes import Portion
 from mtl_cli.training.faults import Faults, found, largest
 from mtl_cli.training.graph import Usage

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 from torch.nn import functional
 
-from mtl_cli.look import CHUNK, gramian_of
+from mtl_cli.gramian import CHUNK, gramian_of
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.layers import Layer, find, pays
 
