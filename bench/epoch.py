@@ -64,7 +64,7 @@ def configured(told: Told) -> Config:
 def by_mtl(config: Config, built: Built, folder: Path, steps: int) -> Turn:
     """The loop's own code, in a run directory."""
     job = train.Job(config, Session("train", [], {}, None), built, None, folder, Processes())
-    progress = Progress(list(built.data.tasks), built.device, config.trainer.epochs)
+    progress = Progress(list(built.data.tasks), config.trainer.epochs)
     primary = {name: task.option.primary for name, task in built.data.tasks.items()}
     screen, status = open_screen(io.StringIO(), RunLog(folder)), StatusFile(folder, "")
     watch = Watch(screen, status, primary, config.trainer)

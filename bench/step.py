@@ -116,14 +116,14 @@ def by_mtl(
 ) -> Step:
     """The engine's step, with what the loop does for each."""
     device = next(model.parameters()).device
-    weighs = weighting_base.build(weighting, list(tasks)).weighting.to(device)
+    weighs = weighting_base.build(weighting, list(tasks)).weighting.placed(device)
     aggregates = aggregation_base.build(aggregation, list(tasks), **options).aggregation
     option = packaged(OPTIMIZERS, "adamw", {"lr": 1e-3})
     optimizer = build_optimizer(option, OPTIMIZERS.target(option), model, weighs.groups())
     used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
     engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, Settings(0, None, half=None))
     engine.passes.together = True  # which a run tries in its first steps, and keeps where it is faster
-    totals = Totals(list(tasks), device)
+    totals = Totals(list(tasks))
 
     def step(number: int) -> None:
         look = engine.step([batch], number, 1000)

@@ -1,6 +1,7 @@
 """One step's losses and gradients of the active tasks: all that a method sees."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,11 +21,12 @@ class Look:
     tasks: names of the T active tasks, the order of every (T,) below.
     losses_T: their mean losses.
     counts_T: what each mean was divided by.
-    c_T: the weighting's coefficients; the rows and Gramians given out are scaled by them.
+    c_T: the weighting's coefficients, where the losses are; the rows and Gramians given out are scaled by them.
     columns: where each shared parameter lies in a row; empty where only losses were asked for.
     penalties: what was added after balancing, by name.
     heldout: a look at data that is not trained on, for methods that need it.
     own: each task's unscaled gradient over its own parameters, by their names.
+    known_T: the coefficients on the host, float64, where they are known there.
     left_out: tasks that had labels, but whose loss or gradient was not finite.
     eps: how much of the norms' product rounding may take from an entry of the Gramian.
     kept: what a method computed for its direction or total and wants again in `after_step`, under names of its own.
@@ -34,8 +36,10 @@ class Look:
         self.tasks = tasks
         self.losses_T = losses_T
         self.counts_T = counts_T
-        self._ones = torch.ones_like(losses_T)
-        self.c_T = self._ones
+        self._ones = constant(1.0, losses_T)
+        self._c_T = self._ones
+        self.known_T: Tensor | None = None
+        self._factors_T: Tensor | None = None
         self.columns: tuple[Column, ...] = ()
         self.heldout: Look | None = None
         self.step = step
@@ -57,6 +61,24 @@ class Look:
         self._weights_T: Tensor | None = None
         self._combine: Callable[[Tensor], Tensor] | None = None
         self._again: Callable[[], Tensor] | None = None
+
+    @property
+    def c_T(self) -> Tensor:  # noqa: N802  # a shape suffix
+        """Those given, or ones."""
+        return self._c_T
+
+    @c_T.setter
+    def c_T(self, c_T: Tensor) -> None:  # noqa: N802  # a shape suffix
+        """Those that come from the host are known there without asking the device."""
+        self._factors_T = None
+        self.known_T = c_T.double() if c_T.device.type == "cpu" else None
+        even = self.known_T is not None and all(c == 1 for c in self.known_T.tolist())
+        self._c_T = self._ones if even else c_T.to(self.losses_T.device, non_blocking=True)
+
+    @property
+    def even(self) -> bool:
+        """Whether it is known that all coefficients are 1."""
+        return self._c_T is self._ones
 
     def hold(self, jacobians: list[Tensor], shares_KT: Tensor | None, columns: tuple[Column, ...]) -> None:
         """Keeps unscaled rows (T, P) of all shared parameters, one tensor for each independent batch, or one for all.
@@ -124,7 +146,7 @@ class Look:
 
         Shapes: (T, T)
         """
-        if self._shares_KT is None and (not scaled or self.c_T is self._ones):
+        if self._shares_KT is None and (not scaled or self.even):
             return self._gramian(i, j, at or self.at)
         key = (at or self.at, i, j, scaled)
         c_T, gramian_TT = self._given.get(key, (None, None))
@@ -237,11 +259,16 @@ class Look:
     def weigh(self, weights_T: Tensor) -> None:
         """Remembers the aggregation's weights."""
         self._weights_T = weights_T.cpu().double()
+        self._factors_T = None
 
     @property
     def factors(self) -> Tensor:
         """c_t w_t, where the losses are. Shapes: (T,)"""
-        return self.c_T if self._weights_T is None else self.c_T * self._weights_T.to(self.c_T)
+        if self._weights_T is None:
+            return self.c_T
+        if self._factors_T is None:
+            self._factors_T = self.c_T * self._weights_T.to(self.c_T, non_blocking=True)
+        return self._factors_T
 
     def only(self, kept: Sequence[int]) -> "Look":
         """The same look as if no other tasks had been active. It shares `kept`; what it combines, this one combines."""
@@ -269,11 +296,17 @@ class Look:
         return total_P
 
     def _scale(self, i: int | None, scaled: bool) -> Tensor:
-        c_T = self.c_T.cpu().double() if scaled else torch.ones(len(self.tasks), dtype=torch.float64)
+        c_T = self._host() if scaled else torch.ones(len(self.tasks), dtype=torch.float64)
         if i is None or self._shares_KT is None:
             return c_T
         share_T = self._shares_KT[i].cpu().double()
         return torch.where(share_T > 0, c_T / share_T, 0.0)
+
+    def _host(self) -> Tensor:
+        """The coefficients on the host. Shapes: (T,) float64"""
+        if self.known_T is None:
+            self.known_T = self.c_T.cpu().double()
+        return self.known_T
 
 
 class Fewer(Look):
@@ -281,10 +314,10 @@ class Fewer(Look):
 
     def __init__(self, whole: Look, kept: Sequence[int]) -> None:
         index = torch.tensor(kept, dtype=torch.int64)
-        place = index.to(whole.losses_T.device)
+        place = index.to(whole.losses_T.device, non_blocking=True)
         tasks = tuple(whole.tasks[t] for t in kept)
         super().__init__(tasks, whole.losses_T[place], whole.counts_T[place], whole.seed, whole.step)
-        self.c_T = whole.c_T[place]
+        self.c_T = whole.c_T[place] if whole.known_T is None else whole.known_T[index].to(whole.c_T.dtype)
         self.columns = whole.columns
         self.heldout = whole.heldout
         self.kept = whole.kept
@@ -314,6 +347,16 @@ class Fewer(Look):
     def total(self) -> Tensor:
         """With weight 0 for the others."""
         return self.combine(torch.ones(len(self.tasks), dtype=torch.float64))
+
+
+def constant(value: float, like_T: Tensor) -> Tensor:
+    """A tensor of that number, the same one each time, as each step wants it: not to be written to. Shapes: (T,)"""
+    return _constant(value, len(like_T), like_T.dtype, like_T.device)
+
+
+@lru_cache(maxsize=64)
+def _constant(value: float, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((count,), value, dtype=dtype, device=device)
 
 
 def _eps(numbers: Tensor) -> float:

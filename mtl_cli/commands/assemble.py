@@ -68,7 +68,7 @@ def assemble(config: Config, resumed: Resumed | None, processes: Processes) -> B
     aggregation = aggregation_base.make(config.aggregation, list(config.tasks))
     compatible.check(config, weighting, aggregation)
     device = _device(config)
-    methods = Methods(weighting.to(device), aggregation, _regularizers(config))
+    methods = Methods(weighting.placed(device), aggregation, _regularizers(config))
     heldout = any(needs.heldout for needs in methods.needs)
     known = None if resumed is None else known_from(resumed.meta)
     data = processes.in_turn(lambda: build_data(config, heldout, known))

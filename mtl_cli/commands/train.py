@@ -252,7 +252,7 @@ def _progress(job: Job) -> Progress:
     total = job.config.scheduler.total_epochs
     if total is None:
         total = job.config.trainer.epochs if job.resumed is None else int(job.resumed.meta["schedule_epochs"])
-    return Progress(list(job.built.data.tasks), job.built.device, total)
+    return Progress(list(job.built.data.tasks), total)
 
 
 def _notes(job: Job, progress: Progress) -> list[str]:

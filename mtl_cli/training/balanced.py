@@ -53,13 +53,12 @@ class Balanced:
             if faults is not None or not finite(penalties.values()):
                 return faults or Faults()
         kit.methods.weighting.before_step(look)
-        look.c_T = kit.methods.coefficients(look.losses_T, look)
+        look.c_T = kit.methods.coefficients(look)
         with span("balancing"):
             direction_P = kit.methods.aggregation.direction(look) if self._balanced else look.total()
-        seen = [look.c_T, direction_P, *kit.weighting_gradients(), *kit.statistics()]
         if unread:
-            kit.unread.note([look.losses_T, *gradients.own.values(), *penalties.values(), *seen])
-        elif not finite(seen):
+            kit.unread.note(look.losses_T)
+        elif not finite([look.c_T, direction_P, *kit.weighting_gradients(), *kit.statistics()]):
             return Faults()
         self._assign(look, gradients, direction_P)
         for name, gradient in penalties.items():

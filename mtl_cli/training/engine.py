@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from mtl_cli.data.base import Batch
 from mtl_cli.draws import seed_of, seed_passes
-from mtl_cli.look import Look
+from mtl_cli.look import Look, constant
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError
 from mtl_cli.processes import Processes
@@ -92,7 +92,7 @@ class Engine:
         self._tasks = tasks
         self._settings = settings
         alone = not Processes().grouped and not self.scale.on and not methods.regularizers
-        self.unread = Unread(next(model.parameters()).device, settings.read_later and alone)
+        self.unread = Unread(self._held, settings.read_later and alone)
         """Of steps on losses or a Gramian; several processes, a loss scale and regularizers ask at once."""
         self._kit = self._equip()
         self.passes = self._kit.passes
@@ -236,9 +236,14 @@ class Engine:
             self.by_task.aside(batch, look)
         return look
 
+    def _held(self) -> list[Tensor]:
+        """What steps move and has to be finite: parameters, running statistics."""
+        held = [*self.model.parameters(), *self.methods.weighting.own, *self.model.buffers()]
+        return [tensor.detach() for tensor in held if tensor.is_floating_point()]
+
     def _new_look(self, batches: Sequence[Batch], active: Sequence[str], step: int) -> Look:
         counts_T = self._kit.passes.totals(batches, active, self._kit.processes.add)
-        look = Look(tuple(active), torch.zeros_like(counts_T), counts_T, self._settings.seed, step)
+        look = Look(tuple(active), constant(0.0, counts_T), counts_T, self._settings.seed, step)
         look.at = self.methods.aggregation.needs.at
         return look
 

@@ -57,9 +57,13 @@ class Methods(NamedTuple):
         return Wants("shared" in at, "trunk" in at, "trunk" in rows, "last_stage" in at, bool(rows), pieces)
 
     @within("balancing")
-    def coefficients(self, losses_T: Tensor, look: Look) -> Tensor:
-        """c = d total / d losses, times each task's weight; the weighting's own parameters get their gradients."""
-        leaf_T = losses_T.detach().requires_grad_()
+    def coefficients(self, look: Look) -> Tensor:
+        """c = d total / d losses, times each task's weight; the weighting's own parameters get their gradients.
+
+        Where no coefficient reads losses, all is computed on the host.
+        """
+        host = self.weighting.on_host
+        leaf_T = (torch.ones_like(look.losses_T, device="cpu") if host else look.losses_T.detach()).requires_grad_()
         own = self.weighting.own
         total = self.weighting(leaf_T, look)
         c_T, *found = torch.autograd.grad(total, [leaf_T, *own], allow_unused=True)

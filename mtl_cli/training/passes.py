@@ -22,10 +22,12 @@ class Forward(NamedTuple):
     """One batch's share of each active task's mean loss, and the features of each part.
 
     losses: of the tasks that the batch has, by name; their sum over passes and processes is the mean loss.
+    in_one: the same in one tensor (T,), where one backward pass of all follows: it is divided by counts at once.
     portions: which rows each part has of all processes'.
     """
 
     losses: dict[str, Tensor]
+    in_one: Tensor | None
     features: list[dict[str, Features]]
     portions: list[Portion]
 
@@ -54,6 +56,8 @@ class Passes:
         self._told = told
         self.may = may
         self.together = False
+        self._labels: tuple[float, ...] = ()
+        self._counts_T = torch.empty(0)
 
     def active(self, batches: Sequence[Batch]) -> list[str]:
         """Tasks with a label in any of these batches, from the host's counts. In the order of the task set."""
@@ -69,9 +73,12 @@ class Passes:
         if not all(self._tasks[task].loss.counts_labels for task in active):
             return add(self.counts(batches, active))
         parts = [part for batch in batches for part in batch.parts]
-        labels = [sum(float(part.labelled[task]) for part in parts if task in part.labelled) for task in active]
-        like = next(self._model.parameters())
-        return torch.tensor(labels, dtype=like.dtype).to(like.device, non_blocking=True)
+        labels = tuple(sum(float(part.labelled[task]) for part in parts if task in part.labelled) for task in active)
+        if labels != self._labels:
+            like = next(self._model.parameters())
+            self._labels = labels
+            self._counts_T = torch.tensor(labels, dtype=like.dtype).to(like.device, non_blocking=True)
+        return self._counts_T
 
     def counts(self, batches: Sequence[Batch], active: Sequence[str]) -> Tensor:
         """What each task's sum of losses is divided by, over these batches. Shapes: (T,)"""
@@ -92,13 +99,13 @@ class Passes:
         parts = [part for part in batch.parts if _present(part, active)]
         together = self.together and self.may.alike and len(parts) > 1
         runs = self._run_together(parts, active) if together else self._run_apart(parts, active, at_once)
-        counts = dict(zip(active, counts_T.unbind(), strict=True))
-        losses: dict[str, Tensor] = {}
-        for part, run in zip(parts, runs, strict=True):
-            for task, found in run.outputs.items():
-                loss = self._tasks[task].loss_sum(found.to(counts_T.dtype), part.targets[task])
-                losses[task] = loss / counts[task]
-        return Forward(losses, [run.features for run in runs], [part.portion for part in parts])
+        sums = {
+            task: self._tasks[task].loss_sum(found.to(counts_T.dtype), part.targets[task])
+            for part, run in zip(parts, runs, strict=True)
+            for task, found in run.outputs.items()
+        }
+        losses, in_one = _divided(sums, active, counts_T, at_once)
+        return Forward(losses, in_one, [run.features for run in runs], [part.portion for part in parts])
 
     def sizes(self, batch: Batch, active: Sequence[str]) -> dict[str, int] | None:
         """Each task's samples, where each has a part to itself and the rows of all can come from one pass; else None.
@@ -135,8 +142,21 @@ class Passes:
                 yield self.forward(Batch([part]), active, counts_T)
 
 
+def _divided(
+    sums: Mapping[str, Tensor], active: Sequence[str], counts_T: Tensor, at_once: bool
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Sums of losses by their counts. In one tensor a backward pass of one task would go through all heads."""
+    if at_once and len(sums) == len(active):
+        losses_T = torch.stack([sums[task] for task in active]) / counts_T
+        return dict(zip(active, losses_T.unbind(), strict=True)), losses_T
+    counts = dict(zip(active, counts_T.unbind(), strict=True))
+    return {task: loss / counts[task] for task, loss in sums.items()}, None
+
+
 def stacked(losses: Mapping[str, Tensor], active: Sequence[str], like: Tensor) -> Tensor:
     """Losses in the order of the active tasks, 0 for one that is not there. Shapes: (T,)"""
+    if len(losses) == len(active):
+        return torch.stack([losses[task] for task in active])
     none = like.new_zeros(())
     return torch.stack([losses.get(task, none) for task in active])
 

@@ -12,6 +12,9 @@ from mtl_cli.training.kit import Kit
 from mtl_cli.training.passes import stacked
 from mtl_cli.training.spans import within
 
+Losses = Mapping[str, Tensor] | Tensor
+"""By their tasks, or of all active ones in one tensor."""
+
 
 class Plain:
     """The way of methods that ask for no gradients.
@@ -38,18 +41,19 @@ class Plain:
         reads = kit.methods.weighting.needs.reads_losses
         if not reads:
             kit.methods.weighting.before_step(look)
-            look.c_T = kit.methods.coefficients(torch.ones_like(look.losses_T), look)
+            look.c_T = kit.methods.coefficients(look)
         for batch in batches:
             forward = kit.passes.forward(batch, look.tasks, look.counts_T, at_once=True)
-            look.losses_T = look.losses_T + stacked(forward.losses, look.tasks, look.losses_T).detach()
+            losses_T = stacked(forward.losses, look.tasks, look.losses_T) if forward.in_one is None else forward.in_one
+            look.losses_T = losses_T.detach() if len(batches) == 1 else look.losses_T + losses_T.detach()
             if reads:
                 kit.processes.add(look.losses_T)
                 if not kit.unread.on and (faults := found(look.tasks, look.losses_T, look.losses_T)) is not None:
                     return faults
                 kit.methods.weighting.before_step(look)
-                look.c_T = kit.methods.coefficients(look.losses_T, look)
+                look.c_T = kit.methods.coefficients(look)
             penalty = kit.penalties.of_sharing(forward, look, len(batches))
-            losses = forward.losses
+            losses = forward.losses if forward.in_one is None else forward.in_one
             del forward  # so that the backward pass lets go of features as it goes
             (self._twice if twice else self._once)(losses, look, penalty)
         if not reads:
@@ -58,12 +62,12 @@ class Plain:
         return self._faults(look)
 
     @within("backward")
-    def _once(self, losses: Mapping[str, Tensor], look: Look, penalty: Tensor | None) -> None:
+    def _once(self, losses: Losses, look: Look, penalty: Tensor | None) -> None:
         """Every parameter gets c_t w_t of each loss."""
         torch.autograd.backward(*self._roots(losses, look, look.factors, penalty))
 
     @within("backward")
-    def _twice(self, losses: Mapping[str, Tensor], look: Look, penalty: Tensor | None) -> None:
+    def _twice(self, losses: Losses, look: Look, penalty: Tensor | None) -> None:
         """A task's own parameters get c_t of its loss, all others c_t w_t of each."""
         kit = self._kit
         names = {name for task in look.tasks for name in kit.usage.own[task]}
@@ -73,14 +77,20 @@ class Plain:
         torch.autograd.backward(*self._roots(losses, look, look.factors, penalty), inputs=others)
 
     def _roots(
-        self, losses: Mapping[str, Tensor], look: Look, factors_T: Tensor, penalty: Tensor | None
+        self, losses: Losses, look: Look, factors_T: Tensor, penalty: Tensor | None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        factors = dict(zip(look.tasks, factors_T.unbind(), strict=True))
-        roots = [(loss, factors[task]) for task, loss in losses.items() if loss.requires_grad]
+        if isinstance(losses, Tensor):
+            roots = [(losses, factors_T)] if losses.requires_grad else []
+        else:
+            factors = dict(zip(look.tasks, factors_T.unbind(), strict=True))
+            roots = [(loss, factors[task]) for task, loss in losses.items() if loss.requires_grad]
         roots += [(penalty, torch.ones_like(penalty))] if penalty is not None else []
         return [root for root, _ in roots], [self._kit.scale.up(c.to(root)) for root, c in roots]
 
     def _faults(self, look: Look) -> Faults | None:
+        if self._kit.unread.on:
+            self._kit.unread.note(look.losses_T)
+            return None
         scale = self._kit.scale
         given: list[Tensor] = []
         for parameter in self._kit.parameters.values():
@@ -89,9 +99,6 @@ class Plain:
                     parameter.grad = scale.down(parameter.grad)
                 given.append(parameter.grad)
         seen = [look.losses_T, look.c_T, *given, *self._kit.weighting_gradients(), *self._kit.statistics()]
-        if self._kit.unread.on:
-            self._kit.unread.note(seen)
-            return None
         if finite(seen):
             return None
         return found(look.tasks, look.losses_T, look.losses_T) or Faults()

@@ -3,42 +3,37 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from mtl_cli.look import Look
 from mtl_cli.training.conflicts import Conflicts
+from mtl_cli.training.tally import Tally
 
 
 class Totals:
-    """Sums over the steps of one epoch, kept on the device: no step waits for them.
+    """Sums over the steps of one epoch. What steps tell is kept as it is, and added up when it is asked for.
+
+    So no step waits for a device, or has it add. The additions are those of the steps one after the other, whenever it
+    was asked for.
 
     table: a row a task: sum of losses, their count, sum of c_t w_t, steps in which the task was active.
     """
 
-    def __init__(self, tasks: Sequence[str], device: torch.device) -> None:
+    def __init__(self, tasks: Sequence[str]) -> None:
         self._tasks = tuple(tasks)
-        precise = torch.float32 if device.type == "mps" else torch.float64
-        self._table = torch.zeros(len(tasks), 4, dtype=precise, device=device)
-        self._penalties: dict[str, Tensor] = {}
-        self._index: dict[tuple[str, ...], Tensor] = {}
+        self._table = np.zeros((len(tasks), 4))
+        self._penalties: dict[str, tuple[float, int]] = {}
+        self._tally = Tally()
         self._left_out = dict.fromkeys(tasks, 0)
         self._skipped: dict[str, int] = {}
         self.conflicts = Conflicts(tasks)
 
     def add(self, look: Look) -> None:
         """One step more."""
-        if look.tasks not in self._index:
-            rows = [self._tasks.index(task) for task in look.tasks]
-            self._index[look.tasks] = torch.tensor(rows, device=self._table.device)
-        sums = look.losses_T * look.counts_T
-        update = torch.stack([sums, look.counts_T, look.factors, torch.ones_like(sums)], 1)
-        self._table.index_add_(0, self._index[look.tasks], update.to(self._table.dtype))
+        self._tally.add(look)
         self.leave_out(look.left_out)
         self.conflicts.add(look)
-        for name, penalty in look.penalties.items():
-            pair = torch.stack([penalty, torch.ones_like(penalty)]).to(self._table)
-            self._penalties[name] = self._penalties[name] + pair if name in self._penalties else pair
 
     def leave_out(self, tasks: Sequence[str]) -> None:
         """Counts tasks whose loss or gradient was not finite."""
@@ -67,11 +62,13 @@ class Totals:
 
     def penalties(self) -> dict[str, float]:
         """The mean of each penalty."""
-        return {name: float(pair[0] / pair[1]) for name, pair in self._penalties.items()}
+        self._read()
+        return {name: total / count for name, (total, count) in self._penalties.items()}
 
     def clear(self) -> None:
         """Starts an epoch."""
-        self._table.zero_()
+        self._tally = Tally()
+        self._table[:] = 0
         self._penalties = {}
         self._left_out = dict.fromkeys(self._tasks, 0)
         self._skipped = {}
@@ -79,9 +76,10 @@ class Totals:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors by name."""
+        self._read()
         return {
-            "table": self._table.cpu(),
-            "penalties": {n: p.cpu() for n, p in self._penalties.items()},
+            "table": torch.from_numpy(self._table.copy()),
+            "penalties": dict(self._penalties),
             "left_out": dict(self._left_out),
             "skipped": dict(self._skipped),
             "conflicts": self.conflicts.state_dict(),
@@ -89,13 +87,25 @@ class Totals:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from another's state."""
-        self._table.copy_(state["table"])
-        self._penalties = {name: pair.to(self._table) for name, pair in state["penalties"].items()}
+        self._tally = Tally()
+        self._table[:] = state["table"].numpy()
+        self._penalties = {name: (float(total), int(count)) for name, (total, count) in state["penalties"].items()}
         self._left_out, self._skipped = dict(state["left_out"]), dict(state["skipped"])
         self.conflicts.load_state_dict(state["conflicts"])
 
     def _rows(self) -> list[tuple[str, list[float]]]:
+        self._read()
         return list(zip(self._tasks, self._table.tolist(), strict=True))
+
+    def _read(self) -> None:
+        """Adds up what was kept; waits for the device."""
+        tally, self._tally = self._tally, Tally()
+        for tasks, (losses_T, counts_T, factors_T) in tally.steps():
+            rows = [self._tasks.index(task) for task in tasks]
+            self._table[rows] += np.stack([losses_T * counts_T, counts_T, factors_T, np.ones_like(counts_T)], 1)
+        for name, penalty in tally.penalties():
+            total, count = self._penalties.get(name, (0.0, 0))
+            self._penalties[name] = total + penalty, count + 1
 
 
 class Progress:
@@ -107,7 +117,7 @@ class Progress:
     the schedule does not count them. schedule_epochs: the length that the schedule keeps.
     """
 
-    def __init__(self, tasks: Sequence[str], device: torch.device, schedule_epochs: int) -> None:
+    def __init__(self, tasks: Sequence[str], schedule_epochs: int) -> None:
         self.epoch = 0
         self.batch = 0
         self.step = 0
@@ -118,7 +128,7 @@ class Progress:
         self.skipped_in_a_row = 0
         self.overflows = 0
         self.schedule_epochs = schedule_epochs
-        self.totals = Totals(tasks, device)
+        self.totals = Totals(tasks)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""

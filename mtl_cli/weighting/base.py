@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +32,20 @@ class Weighting(nn.Module, ABC):
         super().__init__()
         self.losses = dict(losses)
 
+    @property
+    def on_host(self) -> bool:
+        """Whether its state lies on the host: where no coefficient reads losses, none has to come from the device."""
+        return not self.needs.reads_losses
+
+    def placed(self, device: torch.device) -> Self:
+        """It, with its state where it decides."""
+        return self if self.on_host else self.to(device)
+
     @abstractmethod
     def forward(self, losses_T: Tensor, look: Look) -> Tensor:
         """The total, differentiable in the losses and in the weighting's own parameters.
 
-        losses_T: those of `look.tasks`; ones, where `needs` says that no coefficient reads them.
+        losses_T: those of `look.tasks`; ones on the host, where `needs` says that no coefficient reads them.
         look: for the names of the active tasks, a draw, and what else its needs declare.
 
         Shapes: (T,) -> ()

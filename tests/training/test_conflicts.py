@@ -128,7 +128,7 @@ def equal(first: Any, second: Any) -> bool:
 
 
 def totals(*looks: Look) -> Totals:
-    its = Totals(TASKS, torch.device("cpu"))
+    its = Totals(TASKS)
     go_on(its, *looks)
     return its
 
@@ -163,7 +163,7 @@ def test_an_epoch_that_was_saved_in_its_middle_ends_to_the_last_bit_as_one_that_
 def test_an_epoch_begins_with_nothing() -> None:
     its = totals(*map(drawn, range(4)))
     its.clear()
-    assert equal(its.state_dict(), Totals(TASKS, torch.device("cpu")).state_dict())
+    assert equal(its.state_dict(), Totals(TASKS).state_dict())
 
 
 @pytest.fixture(scope="module")

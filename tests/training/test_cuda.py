@@ -60,7 +60,7 @@ def on(device: torch.device, sharing: str, weighting: str, aggregation: str, rea
     for task in tasks.values():
         task.loss.to(device)
     model = make_model(tasks, sharing).to(device)
-    weighs = weighting_base.make(WEIGHTING[weighting], facts(tasks)).double().to(device)
+    weighs = weighting_base.make(WEIGHTING[weighting], facts(tasks)).double().placed(device)
     examples = {"p": data.inputs[:2].to(device)}
     toy = make(data, tasks=tasks, model=model, weighting=weighs, aggregation=aggregation, examples=examples)
     if not read_later:
@@ -116,7 +116,7 @@ def test_steps_on_a_gpu_are_those_of_a_processor(sharing: str, weighting: str, a
 @pytest.mark.parametrize("weighting", NO_HOST)
 def test_a_plain_step_waits_for_nothing(weighting: str) -> None:
     toy, batch = on(GPU, "hard", weighting, "sum", read_later=True), there(make_data().batch(slice(0, 20)), GPU)
-    totals = Totals(list(toy.tasks), GPU)
+    totals = Totals(list(toy.tasks))
     step(toy, 0, GPU)
     with waits() as found:
         look = toy.engine.step([batch], 1, STEPS)
@@ -129,7 +129,7 @@ def test_a_plain_step_waits_for_nothing(weighting: str) -> None:
 @pytest.mark.parametrize("aggregation", ON_A_GRAMIAN)
 def test_a_step_on_a_gramian_waits_for_that_alone(aggregation: str) -> None:
     toy, batch = on(GPU, "hard", "fixed", aggregation, read_later=True), there(make_data().batch(slice(0, 20)), GPU)
-    totals = Totals(list(toy.tasks), GPU)
+    totals = Totals(list(toy.tasks))
     step(toy, 0, GPU)
     with waits() as found:
         look = toy.engine.step([batch], 1, STEPS)

@@ -1,5 +1,6 @@
 """A step waits for the device no more than it must, and what is not finite is found all the same."""
 
+import copy
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from mtl_cli.training.engine import Engine, Settings, Skipped
 from mtl_cli.training.graph import usage
 from mtl_cli.training.later import Mark
 from mtl_cli.training.progress import Totals
+from mtl_cli.training.unread import MOST
 from tests.training.killing import TINY, same
 from tests.training.toys import Toy, furthest, make, make_data, make_tasks
 
@@ -50,7 +52,7 @@ def later(toy: Toy) -> Toy:
 @pytest.mark.parametrize("weighting", ["fixed", "uw", "dwa", "rlw", "imtl_l"])
 def test_a_plain_step_asks_the_device_nothing_and_a_reading_once(weighting: str) -> None:
     data = make_data()
-    toy, totals = later(make(data, weighting=weighting)), Totals(list(make_tasks(data)), torch.device("cpu"))
+    toy, totals = later(make(data, weighting=weighting)), Totals(list(make_tasks(data)))
     batch = data.batch(slice(0, 12))
     for step in range(2):
         with Waits() as waits:
@@ -98,15 +100,28 @@ def test_a_step_that_looks_asks_and_so_the_count_would_tell() -> None:
     assert waits.count > 0
 
 
-def test_what_was_not_finite_once_is_told_until_it_is_read() -> None:
-    data = make_data()
-    toy = later(make(data))
-    whole = data.inputs.clone()
-    data.inputs[3] = torch.nan
+@pytest.mark.parametrize("weighting", ["fixed", "uw"])
+@pytest.mark.parametrize("bad", ["input", "loss", "gradient"])
+def test_what_was_not_finite_once_is_told_whatever_steps_come_before_it_is_read(weighting: str, bad: str) -> None:
+    data = make_data(missing=False)
+    toy = later(make(data, weighting=weighting))
+    start = copy.deepcopy([toy.model.state_dict(), toy.engine.methods.weighting.state_dict()])
+    bias = toy.model.heads_by_task()["size"].get_parameter("layers.bias")
+    if bad == "input":
+        data.inputs[3] = torch.nan
+    elif bad == "loss":
+        data.targets["size"][3] = 1e200  # its square is not finite, its gradient is
+    else:
+        hook = bias.register_hook(lambda gradient: gradient * torch.inf)
     toy.step([data.batch(slice(0, 12))], 0)
-    data.inputs.copy_(whole)
-    toy.step([data.batch(slice(12, 24))], 1)
+    if bad == "gradient":
+        hook.remove()
+    for step in range(1, MOST + 3):
+        toy.step([data.batch(slice(12, 24))], step)
     assert not toy.engine.unread.read()
+    for module, state in zip((toy.model, toy.engine.methods.weighting), start, strict=True):
+        module.load_state_dict(state)
+    toy.step([data.batch(slice(12, 24))], 1)
     assert toy.engine.unread.read()
 
 
