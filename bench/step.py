@@ -13,6 +13,7 @@ from mtl_cli.aggregation import base as aggregation_base
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.beneath import packaged
+from mtl_cli.commands.assemble import waits
 from mtl_cli.data.base import Batch, InputSpec, Part
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
@@ -121,7 +122,8 @@ def by_mtl(
     option = packaged(OPTIMIZERS, "adamw", {"lr": 1e-3})
     optimizer = build_optimizer(option, OPTIMIZERS.target(option), model, weighs.groups())
     used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
-    engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, Settings(0, None, half=None))
+    settings = Settings(0, None, half=None, read_later=waits(device))
+    engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, settings)
     engine.passes.together = True  # which a run tries in its first steps, and keeps where it is faster
     totals = Totals(list(tasks))
 

@@ -53,21 +53,28 @@ class MultiTaskModel(nn.Module):
         """The outputs of those tasks, computing only what they need."""
         return self.run(inputs, tasks, part).outputs
 
-    def run(self, inputs: Tensor, tasks: Sequence[str], part: str, at_once: bool = False) -> Pass:
-        """The outputs and the features; at_once: many linear heads on one vector are one product."""
-        features = (self._in_training if self.training else self._features)(inputs, tasks, part)
+    def run(
+        self, inputs: Tensor, tasks: Sequence[str], part: str, at_once: bool = False, partial: bool = False
+    ) -> Pass:
+        """The outputs and the features.
+
+        at_once: many linear heads on one vector are one product.
+        partial: the inputs are fewer than those of other passes: they would have the pass compiled anew.
+        """
+        features = self._pass(partial)(inputs, tasks, part)
         outputs = self._at_once(features) if at_once and len(features) >= MANY else None
         return Pass(outputs or self.sharing.outputs(features, self.heads_by_task()), features)
 
-    def run_together(self, inputs: Sequence[Tensor], tasks: Sequence[Sequence[str]], part: str) -> list[Pass]:
+    def run_together(
+        self, inputs: Sequence[Tensor], tasks: Sequence[Sequence[str]], part: str, partial: bool = False
+    ) -> list[Pass]:
         """One forward pass of several parts' inputs; each part's features are read by its own tasks alone.
 
         It is the caller's to know that rows do not see one another, and that all tasks read the same features.
 
         Args:   part: whose running statistics are used.
         """
-        run = self._in_training if self.training else self._features
-        features = run(torch.cat(list(inputs)), [task for its in tasks for task in its], part)
+        features = self._pass(partial)(torch.cat(list(inputs)), [task for its in tasks for task in its], part)
         whole, found, start = next(iter(features.values())), [], 0
         for rows, its in zip(inputs, tasks, strict=True):
             own = whole.rows(start, start + len(rows))
@@ -82,7 +89,9 @@ class MultiTaskModel(nn.Module):
         return self._in_training is self._compiled
 
     def compile_training(self) -> None:
-        """From here on passes in training mode run the sharing compiled; evaluation stays as it was, bit for bit.
+        """From here on passes in training mode run the sharing compiled, but for an epoch's last, smaller batch.
+
+        Evaluation stays as it was, bit for bit.
 
         Heads do not: a tensor that they read, such as the trunk's, would have no gradient of its own.
         """
@@ -106,6 +115,9 @@ class MultiTaskModel(nn.Module):
     def heads_by_task(self) -> dict[str, nn.Module]:
         """Each task's head, also of tasks that are not shipped: a sharing may let heads read one another."""
         return {task: self.heads[slot(task)] for task in self._headed}
+
+    def _pass(self, partial: bool) -> Run:
+        return self._in_training if self.training and not partial else self._features
 
     def _at_once(self, features: Mapping[str, Features]) -> dict[str, Tensor] | None:
         """The outputs by one product; None: tasks read several features, or their heads are not such as have one."""

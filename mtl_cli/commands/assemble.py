@@ -29,6 +29,7 @@ from mtl_cli.training.graph import Usage, traceless, usage
 from mtl_cli.training.methods import Methods
 from mtl_cli.training.optimizer import build_optimizer
 from mtl_cli.training.options import DEVICES, OPTIMIZERS
+from mtl_cli.training.passes import autocast
 from mtl_cli.weighting import base as weighting_base
 
 HALF: dict[Literal["fp32", "bf16", "fp16"], torch.dtype | None] = {
@@ -86,12 +87,12 @@ def assemble(config: Config, resumed: Resumed | None, processes: Processes) -> B
     examples = _examples(data, device)
     used = usage(model, examples)
     average = Average(model, config.trainer.ema)
+    precision = settled_precision(config.trainer, device)
     if config.trainer.compile is True:
-        _compile(model, examples, config.trainer.batch_size)
+        _compile(model, examples, config.trainer.batch_size, HALF[precision])
     optimizer = build_optimizer(
         config.optimizer, OPTIMIZERS.target(config.optimizer), model, [*model.sharing.groups(), *weighting.groups()]
     )
-    precision = settled_precision(config.trainer, device)
     notes += [f"precision: {precision} (auto) on {device.type}"] if config.trainer.precision == "auto" else []
     settings = Settings(
         config.seed,
@@ -152,15 +153,20 @@ def _device(config: Config) -> torch.device:
     return device
 
 
-def _compile(model: MultiTaskModel, examples: Mapping[str, torch.Tensor], batch_size: int) -> None:
-    """Compiles, and tries it on a batch as large as the run's: what the machine lacks is said before a run is begun."""
+def _compile(
+    model: MultiTaskModel, examples: Mapping[str, torch.Tensor], batch_size: int, half: torch.dtype | None
+) -> None:
+    """Compiles, and tries it on a batch like the run's: what the machine lacks is said before a run is begun.
+
+    Steps then find it compiled: for that the batch must lie in memory as theirs, and be seen in their precision.
+    """
     model.compile_training()
     try:
-        with traceless(model):
+        with traceless(model), autocast(next(model.parameters()).device, half):
             model.train()
             for part, inputs in examples.items():
                 tasks = [task for task, its in model.part_of.items() if its == part]
-                model(inputs[:1].expand(batch_size, *inputs.shape[1:]), tasks, part)
+                model(inputs.new_zeros(batch_size, *inputs.shape[1:]), tasks, part)
     except (RuntimeError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"trainer.compile=true does not work here ({reason}): set trainer.compile=false") from None

@@ -242,6 +242,10 @@ class Part(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one step sees: tasks that share their input are one part."""
+    """What one step sees: tasks that share their input are one part.
+
+    partial: whether it has fewer samples than others, as it is the last of its epoch.
+    """
 
     parts: list[Part]
+    partial: bool = False

@@ -143,7 +143,12 @@ class TrainLoader:
         parts = [self._parts(shelf, epoch, its, share) for shelf, its in zip(self._shelves, spans, strict=True)]
         for step in range(start, self.steps):
             taken = zip(parts, self._plan.spans(step), strict=True)
-            yield Batch([next(its) for its, (first, last) in taken if first < last])
+            partial = step == self.steps - 1 and self._rows(step) < self._rows(0)
+            yield Batch([next(its) for its, (first, last) in taken if first < last], partial)
+
+    def _rows(self, step: int) -> int:
+        """Samples of all parts in a batch."""
+        return sum(last - first for first, last in self._plan.spans(step))
 
     def _parts(
         self, shelf: Shelf, epoch: int, spans: Iterable[tuple[int, int]], share: Callable[[int], Portion | None]

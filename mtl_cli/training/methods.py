@@ -62,17 +62,21 @@ class Methods(NamedTuple):
 
         Where no coefficient reads losses, all is computed on the host.
         """
-        host = self.weighting.on_host
-        leaf_T = (torch.ones_like(look.losses_T, device="cpu") if host else look.losses_T.detach()).requires_grad_()
+        ones_T = torch.ones_like(look.losses_T, device="cpu")
+        c_T = ones_T if self.weighting.sums else self._differentiated(ones_T, look)
+        weights = [self.weighting.losses[task].weight for task in look.tasks]
+        if all(weight == 1 for weight in weights):
+            return c_T
+        return c_T * torch.tensor(weights, dtype=c_T.dtype).to(c_T.device, non_blocking=True)
+
+    def _differentiated(self, ones_T: Tensor, look: Look) -> Tensor:
+        leaf_T = (ones_T if self.weighting.on_host else look.losses_T.detach()).requires_grad_()
         own = self.weighting.own
         total = self.weighting(leaf_T, look)
         c_T, *found = torch.autograd.grad(total, [leaf_T, *own], allow_unused=True)
         for parameter, gradient in zip(own, found, strict=True):
             parameter.grad = gradient
-        weights = [self.weighting.losses[task].weight for task in look.tasks]
-        if all(weight == 1 for weight in weights):
-            return c_T
-        return c_T * torch.tensor(weights, dtype=c_T.dtype).to(c_T.device, non_blocking=True)
+        return c_T
 
     @within("balancing")
     def plain_weights(self, look: Look) -> Tensor | None:

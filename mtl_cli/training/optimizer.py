@@ -49,6 +49,7 @@ def build_optimizer(
     optimizer = kind(tables, lr=lr, fused=fused, **settings)
     optimizer.register_step_pre_hook(lambda its, _arguments, _named: _prepare(its))
     optimizer.register_load_state_dict_pre_hook(lambda _, state: _with_fused(state, fused))
+    optimizer.register_load_state_dict_post_hook(lay_alike)
     return optimizer
 
 
@@ -60,9 +61,8 @@ def set_rate(optimizer: Optimizer, factor: float) -> None:
 
 def lay_alike(optimizer: Optimizer) -> None:
     """Lets gradients and state lie in memory as their parameters do."""
+    _lay_gradients(optimizer)
     for parameter in (p for group in optimizer.param_groups for p in group["params"] if p.dim() > 1):
-        if parameter.grad is not None:
-            parameter.grad = _laid_as(parameter, parameter.grad)
         state = optimizer.state.get(parameter, {})
         for name, value in state.items():
             if value.shape == parameter.shape:
@@ -74,12 +74,18 @@ def _prepare(optimizer: Optimizer) -> None:
 
     A missing one is taken for the sign of a first step of all parameters.
     """
-    lay_alike(optimizer)
+    _lay_gradients(optimizer)
     for group in optimizer.param_groups:
         if group.get("momentum"):
             for parameter in group["params"]:
                 if parameter.grad is not None and "momentum_buffer" not in optimizer.state[parameter]:
                     optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _lay_gradients(optimizer: Optimizer) -> None:
+    for parameter in (p for group in optimizer.param_groups for p in group["params"] if p.dim() > 1):
+        if parameter.grad is not None:
+            parameter.grad = _laid_as(parameter, parameter.grad)
 
 
 def _laid_as(parameter: Tensor, value: Tensor) -> Tensor:

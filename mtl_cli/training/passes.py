@@ -98,7 +98,8 @@ class Passes:
         """
         parts = [part for part in batch.parts if _present(part, active)]
         together = self.together and self.may.alike and len(parts) > 1
-        runs = self._run_together(parts, active) if together else self._run_apart(parts, active, at_once)
+        kept = batch._replace(parts=parts)
+        runs = self._run_together(kept, active) if together else self._run_apart(kept, active, at_once)
         sums = {
             task: self._tasks[task].loss_sum(found.to(counts_T.dtype), part.targets[task])
             for part, run in zip(parts, runs, strict=True)
@@ -119,27 +120,30 @@ class Passes:
             return None
         return {task: len(part.inputs) for (task,), part in zip(tasks, parts, strict=True)}
 
-    def _run_together(self, parts: Sequence[Part], active: Sequence[str]) -> list[Run]:
-        tasks = [_present(part, active) for part in parts]
-        with self._precision(parts[0].inputs.device):
-            return self._model.run_together([part.inputs for part in parts], tasks, parts[0].name)
+    def _run_together(self, batch: Batch, active: Sequence[str]) -> list[Run]:
+        parts, tasks = batch.parts, [_present(part, active) for part in batch.parts]
+        with autocast(parts[0].inputs.device, self._half):
+            return self._model.run_together([part.inputs for part in parts], tasks, parts[0].name, batch.partial)
 
-    def _run_apart(self, parts: Sequence[Part], active: Sequence[str], at_once: bool) -> list[Run]:
+    def _run_apart(self, batch: Batch, active: Sequence[str], at_once: bool) -> list[Run]:
         runs = []
-        for part in parts:
+        for part in batch.parts:
             self._told.portion = part.portion
-            with self._precision(part.inputs.device):
-                runs.append(self._model.run(part.inputs, _present(part, active), part.name, at_once))
+            with autocast(part.inputs.device, self._half):
+                tasks = _present(part, active)
+                runs.append(self._model.run(part.inputs, tasks, part.name, at_once, batch.partial))
         return runs
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        return nullcontext() if self._half is None else torch.autocast(device.type, self._half)
 
     def each(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Iterator[Forward]:
         """The same part by part: whoever lets go of one before the next has no more than one part's graph at a time."""
         for part in batch.parts:
             if _present(part, active):
-                yield self.forward(Batch([part]), active, counts_T)
+                yield self.forward(Batch([part], batch.partial), active, counts_T)
+
+
+def autocast(device: torch.device, half: torch.dtype | None) -> AbstractContextManager[object]:
+    """Within it passes compute in `half`, or as they are."""
+    return nullcontext() if half is None else torch.autocast(device.type, half)
 
 
 def _divided(
@@ -165,7 +169,7 @@ def split(batch: Batch, pieces: int) -> list[Batch]:
     """A batch in so many independent ones, each with its share of every part's rows."""
     if pieces == 1:
         return [batch]
-    return [Batch([_piece(part, k, pieces) for part in batch.parts]) for k in range(pieces)]
+    return [Batch([_piece(part, k, pieces) for part in batch.parts], batch.partial) for k in range(pieces)]
 
 
 def _piece(part: Part, k: int, pieces: int) -> Part:

@@ -27,6 +27,8 @@ class Weighting(nn.Module, ABC):
     """
 
     needs: Needs = Needs()
+    sums = False
+    """Whether its total is the sum of the losses, so that its coefficients are known to be 1."""
 
     def __init__(self, losses: Mapping[str, LossFacts]) -> None:
         super().__init__()

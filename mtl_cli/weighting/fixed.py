@@ -19,6 +19,7 @@ class FixedWeighting(Weighting):
     """
 
     needs = Needs(reads_losses=False)
+    sums = True
 
     def __init__(self, option: Fixed, losses: Mapping[str, LossFacts]) -> None:  # every weighting is built so
         super().__init__(losses)

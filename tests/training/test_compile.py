@@ -1,10 +1,14 @@
 """Compiled training takes the steps of eager training; evaluation stays eager."""
 
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from mtl_cli.__main__ import main
 from mtl_cli.commands import assemble
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.options import ConfigError
@@ -63,4 +67,28 @@ def test_what_cannot_be_compiled_is_said_before_the_run(monkeypatch: pytest.Monk
     with pytest.raises(
         ConfigError, match=r"trainer.compile=true does not work here \(No working C\+\+ compiler found\)"
     ):
-        assemble._compile(make_model(make_tasks(data)), {"p": data.inputs[:2]}, 4)
+        assemble._compile(make_model(make_tasks(data)), {"p": data.inputs[:2]}, 4, None)
+
+
+class Counted:
+    """A compiler that compiles nothing, and counts what it was given."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, _: object) -> Callable[..., Any]:
+        self.count += 1
+        return graph.forward
+
+
+@pytest.mark.parametrize("words", [[], ["trainer.precision=bf16"], ["aggregation=sdmgrad"]], ids=str)
+def test_steps_find_their_pass_compiled_and_a_last_smaller_batch_has_it_compiled_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    torch.compiler.reset()
+    counted = Counted()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counted))
+    given = ["backbone=cnn", "backbone.channels=4", "data.limit=100", "trainer.batch_size=16", "trainer.epochs=2"]
+    given += ["device=cpu", "plots=false", "trainer.compile=true", "trainer.memory_format=contiguous"]
+    assert main(["train", *given, *words, f"run_dir={tmp_path}/run"]) == 0
+    assert counted.count == (2 if words == ["aggregation=sdmgrad"] else 1)
