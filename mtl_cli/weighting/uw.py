@@ -30,7 +30,8 @@ class UncertaintyWeighting(Weighting):
     def forward(self, losses_T: Tensor, look: Look) -> Tensor:
         """The negative log likelihood, but for constants."""
         s_T = torch.stack([self.log_variances[slot(task)] for task in look.tasks])
-        k_T = losses_T.new_tensor([0.5 if self.losses[task].gaussian else 1.0 for task in look.tasks])
+        factors = [0.5 if self.losses[task].gaussian else 1.0 for task in look.tasks]
+        k_T = torch.tensor(factors, dtype=losses_T.dtype).to(losses_T.device, non_blocking=True)
         return (k_T * torch.exp(-s_T) * losses_T + 0.5 * s_T).sum()
 
     def groups(self) -> list[Group]:

@@ -34,9 +34,12 @@ TINY = [
 """Three epochs of five steps, a checkpoint every second step and after each epoch."""
 
 
-def train(words: list[str], plan: str = "") -> int | None:
-    """Runs `mtl train` with those words; `plan` says when it kills itself, see `_arm`. Returns the exit code."""
-    return forked(_child, [(words, plan, {})])[0]
+def train(words: list[str], plan: str = "", environment: dict[str, str] | None = None) -> int | None:
+    """Runs `mtl train` with those words; `plan` says when it kills itself, see `_arm`. Returns the exit code.
+
+    environment: what is other there; without any no GPU is seen.
+    """
+    return forked(_child, [(words, plan, environment or {})])[0]
 
 
 def train_many(words: list[str], plans: list[str]) -> list[int | None]:

@@ -53,7 +53,7 @@ def test_the_table_has_ten_lines_that_add_up() -> None:
     rounds = [dict.fromkeys(PLACES, 0.001), {**dict.fromkeys(PLACES, 0.001), "backward": 0.005}]
     lines = table(rounds)
     assert len(lines) == 10
-    assert "11.00 ms (mean of 2)" in lines[0]
+    assert "11.00 ms (mean of 2" in lines[0]
     assert [line.split()[:2] for line in lines[1:]] == [[p, "3.00" if p == "backward" else "1.00"] for p in PLACES]
     assert [line.split()[3] for line in lines[1:4]] == ["9.1%", "9.1%", "27.3%"]
 
@@ -83,7 +83,7 @@ def test_rounds_are_timed_once_the_run_has_settled_without_the_last_of_an_epoch(
             break
     assert epoch == 1 + (WARM_UP + TIMED) // 3 + 1
     assert told == (tmp_path / "profile" / "table.txt").read_text().splitlines()
-    assert told[0] == f"profile: a step takes 4000.00 ms (mean of {TIMED})"
+    assert told[0].startswith(f"profile: a step takes 4000.00 ms (mean of {TIMED}")
     assert "forward    3000.00 ms  75.0%" in told[2]
     assert "other    1000.00 ms  25.0%" in told[9]
 
