@@ -8,6 +8,7 @@ import torch
 
 from bench import page, store, table
 from bench.growth import PICTURE, slope
+from bench.recipe import told_by
 from bench.turns import Row, Series, Told, compare
 
 CPU = Told(torch.device("cpu"), "wall", 1.0)
@@ -88,3 +89,14 @@ def test_a_turn_of_several_steps_is_one_ratio_and_its_time_is_told_by_the_step()
     assert ratios == [1.5, 1.5]
     assert each == pytest.approx(2000.0)
     assert given[-5:] == [20, 21, 22, 23, 24]
+
+
+def test_a_runs_clock_begins_where_the_pace_of_its_steps_says_and_tells_the_first_epoch_that_is_good_enough() -> None:
+    steps = [(100.0, {"event": "step", "step": 40}), (102.0, {"event": "step", "step": 80})]
+    epochs = [
+        (when, {"event": "epoch", "val": {"object": {"accuracy": right}}})
+        for when, right in ((103.0, 0.7), (107.0, 0.91), (111.0, 0.9))
+    ]
+    run = told_by([*steps, *epochs])
+    assert run.seconds == [5.0, 9.0, 13.0]
+    assert (run.to(0.7), run.to(0.85), run.to(0.92)) == (5.0, 9.0, None)
