@@ -18,10 +18,14 @@ from mtl_cli.tasks.heads import MANY, joined
 
 
 class Pass(NamedTuple):
-    """What one forward pass gives: each task's output (B, width), and the features that it was read from."""
+    """What one forward pass gives: each task's output (B, width), and the features that it was read from.
+
+    views: of the trunk's tensor, one that each task alone reads; None: it was not asked for, or cannot be had.
+    """
 
     outputs: dict[str, Tensor]
     features: dict[str, Features]
+    views: dict[str, Tensor] | None = None
 
 
 Run = Callable[[Tensor, Sequence[str], str], dict[str, Features]]
@@ -53,9 +57,17 @@ class MultiTaskModel(nn.Module):
         """The outputs of those tasks, computing only what they need."""
         return self.run(inputs, tasks, part).outputs
 
-    def run(self, inputs: Tensor, tasks: Sequence[str], part: str, at_once: bool = False) -> Pass:
-        """The outputs and the features; at_once: many linear heads on one vector are one product."""
+    def run(self, inputs: Tensor, tasks: Sequence[str], part: str, at_once: bool = False, viewed: bool = False) -> Pass:
+        """The outputs and the features.
+
+        at_once: many linear heads on one vector are one product. viewed: each task reads a view of it, where it is
+        the trunk's tensor.
+        """
         features = (self._in_training if self.training else self._features)(inputs, tasks, part)
+        if viewed and self._reads_trunk(features):
+            read = {task: found.viewed() for task, found in features.items()}
+            views = {task: found.vector for task, found in read.items()}
+            return Pass(self.sharing.outputs(read, self.heads_by_task()), features, views)
         outputs = self._at_once(features) if at_once and len(features) >= MANY else None
         return Pass(outputs or self.sharing.outputs(features, self.heads_by_task()), features)
 
@@ -106,6 +118,12 @@ class MultiTaskModel(nn.Module):
     def heads_by_task(self) -> dict[str, nn.Module]:
         """Each task's head, also of tasks that are not shipped: a sharing may let heads read one another."""
         return {task: self.heads[slot(task)] for task in self._headed}
+
+    def _reads_trunk(self, features: Mapping[str, Features]) -> bool:
+        """Whether each head reads its own task's features alone, and the vector of all is the trunk's tensor."""
+        trunk = next(iter(features.values())).trunk
+        one = trunk is not None and all(f.trunk is trunk and f.vector is trunk for f in features.values())
+        return one and type(self.sharing).outputs is Sharing.outputs
 
     def _at_once(self, features: Mapping[str, Features]) -> dict[str, Tensor] | None:
         """The outputs by one product; None: tasks read several features, or their heads are not such as have one."""

@@ -23,11 +23,13 @@ class Forward(NamedTuple):
 
     losses: of the tasks that the batch has, by name; their sum over passes and processes is the mean loss.
     portions: which rows each part has of all processes'.
+    views: each part's, as `Pass` of the model has them.
     """
 
     losses: dict[str, Tensor]
     features: list[dict[str, Features]]
     portions: list[Portion]
+    views: list[dict[str, Tensor] | None]
 
 
 class Passes:
@@ -84,21 +86,25 @@ class Passes:
         return torch.stack([torch.stack(totals[t]).sum().to(none.dtype) if totals[t] else none for t in active])
 
     @within("forward")
-    def forward(self, batch: Batch, active: Sequence[str], counts_T: Tensor, at_once: bool = False) -> Forward:
+    def forward(
+        self, batch: Batch, active: Sequence[str], counts_T: Tensor, at_once: bool = False, viewed: bool = False
+    ) -> Forward:
         """Each active task's loss over this batch, divided by its count in all of them.
 
         at_once: whether one backward pass of all losses follows, for which heads may be one product.
+        viewed: whether each task's gradient at the trunk's tensor may come from one backward pass of all.
         """
         parts = [part for part in batch.parts if _present(part, active)]
         together = self.together and self.may.alike and len(parts) > 1
-        runs = self._run_together(parts, active) if together else self._run_apart(parts, active, at_once)
+        runs = self._run_together(parts, active) if together else self._run_apart(parts, active, at_once, viewed)
         counts = dict(zip(active, counts_T.unbind(), strict=True))
         losses: dict[str, Tensor] = {}
         for part, run in zip(parts, runs, strict=True):
             for task, found in run.outputs.items():
                 loss = self._tasks[task].loss_sum(found.to(counts_T.dtype), part.targets[task])
                 losses[task] = loss / counts[task]
-        return Forward(losses, [run.features for run in runs], [part.portion for part in parts])
+        portions = [part.portion for part in parts]
+        return Forward(losses, [run.features for run in runs], portions, [run.views for run in runs])
 
     def sizes(self, batch: Batch, active: Sequence[str]) -> dict[str, int] | None:
         """Each task's samples, where each has a part to itself and the rows of all can come from one pass; else None.
@@ -117,22 +123,22 @@ class Passes:
         with self._precision(parts[0].inputs.device):
             return self._model.run_together([part.inputs for part in parts], tasks, parts[0].name)
 
-    def _run_apart(self, parts: Sequence[Part], active: Sequence[str], at_once: bool) -> list[Run]:
+    def _run_apart(self, parts: Sequence[Part], active: Sequence[str], at_once: bool, viewed: bool) -> list[Run]:
         runs = []
         for part in parts:
             self._told.portion = part.portion
             with self._precision(part.inputs.device):
-                runs.append(self._model.run(part.inputs, _present(part, active), part.name, at_once))
+                runs.append(self._model.run(part.inputs, _present(part, active), part.name, at_once, viewed))
         return runs
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         return nullcontext() if self._half is None else torch.autocast(device.type, self._half)
 
-    def each(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Iterator[Forward]:
+    def each(self, batch: Batch, active: Sequence[str], counts_T: Tensor, viewed: bool = False) -> Iterator[Forward]:
         """The same part by part: whoever lets go of one before the next has no more than one part's graph at a time."""
         for part in batch.parts:
             if _present(part, active):
-                yield self.forward(Batch([part]), active, counts_T)
+                yield self.forward(Batch([part]), active, counts_T, viewed=viewed)
 
 
 def stacked(losses: Mapping[str, Tensor], active: Sequence[str], like: Tensor) -> Tensor:
