@@ -122,7 +122,8 @@ def by_mtl(
     optimizer = build_optimizer(option, OPTIMIZERS.target(option), model, weighs.groups())
     used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
     engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, Settings(0, None, half=None))
-    engine.passes.together = True  # which a run tries in its first steps, and keeps where it is faster
+    # which a run tries in its first steps, and keeps where they are faster
+    engine.passes.together, engine.by_task.together = True, engine.may_join_tasks
     totals = Totals(list(tasks), device)
 
     def step(number: int) -> None:

@@ -10,17 +10,18 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from mtl_cli.aggregation.base import Aggregation
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.cnn import CnnBackbone
-from mtl_cli.backbones.mlp import MlpBackbone
-from mtl_cli.backbones.options import Cnn, Mlp
-from mtl_cli.beneath import CONF
-from mtl_cli.data.base import MISSING, Batch, InputSpec, Part
+from mtl_cli.backbones.options import BACKBONES
+from mtl_cli.beneath import CONF, packaged
+from mtl_cli.data.base import MISSING, Batch, InputSpec
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
 from mtl_cli.processes import Processes
 from mtl_cli.sharing.hard import HardSharing
 from mtl_cli.sharing.options import Hard
+from mtl_cli.tasks.base import Task
 from mtl_cli.tasks.heads import LinearHead
 from mtl_cli.tasks.options import Linear
 from mtl_cli.training import gradients, layer_gramian
@@ -29,15 +30,15 @@ from mtl_cli.training.choices import choices
 from mtl_cli.training.engine import Engine, Reason, Skipped
 from mtl_cli.training.faults import Faults
 from mtl_cli.training.options import TrainerOptions
-from mtl_cli.training.probing import Probes
+from mtl_cli.training.probing import Choice, Probes
 from mtl_cli.training.tasks_at_once import Begun
+from tests.training.test_engine import AtLastStage, AtTrunk, Penalised
 from tests.training.test_every_pair import fits
+from tests.training.test_layers import spoiled
 from tests.training.toys import ROWS, SHARING, Data, Toy, furthest, make, make_data, make_model, make_tasks
 
 ALL = slice(0, ROWS)
 CUTS = [slice(0, 7), slice(7, ROWS)]
-METHODS = ("upgrad", "db", "excess_mtl")
-"""On the Gramian; on rows; on rows of two batches."""
 
 
 @pytest.fixture
@@ -85,10 +86,10 @@ def without(batch: Batch, task: str) -> Batch:
     return Batch([part._replace(targets={**part.targets, task: target}, labelled={**part.labelled, task: 0})])
 
 
-SHARED = [(s, a) for s in SHARING for a in METHODS if fits(s, "fixed", a)]
+SHARED = [(s, a) for s in SHARING for a in ("upgrad", "db") if fits(s, "fixed", a)]
 
 
-@pytest.mark.parametrize(("sharing", "aggregation"), SHARED)
+@pytest.mark.parametrize(("sharing", "aggregation"), [*SHARED, ("hard", "excess_mtl"), ("hard", "modo")])
 def test_steps_are_those_of_a_pass_a_task(sharing: str, aggregation: str, batched: list[int]) -> None:
     data = make_data()
     whole = data.batch(ALL)
@@ -99,13 +100,218 @@ def test_steps_are_those_of_a_pass_a_task(sharing: str, aggregation: str, batche
     assert set(batched) == {2, 3}
 
 
-@pytest.mark.parametrize("sharing", ["hard", "mmoe", "branched"])
-def test_a_task_that_only_one_of_the_micro_batches_has_gets_its_row(sharing: str) -> None:
+@pytest.mark.parametrize("sharing", ["hard", "mmoe"])
+@pytest.mark.parametrize("aggregation", ["upgrad", "db"])
+def test_a_task_that_not_all_micro_batches_have_gets_its_row(sharing: str, aggregation: str) -> None:
     data = make_data()
-    if sharing not in SHARING:
-        pytest.skip("no such sharing")
-    micro = [data.batch(rows) for rows in CUTS]
+    micro = [data.batch(rows) for rows in (*CUTS, slice(3, 9))]
     del micro[0].parts[0].targets["odd"]
-    micro.append(data.batch(slice(3, 9)))
-    for aggregation in METHODS:
-        same(pair(data, sharing=sharing, aggregation=aggregation), [micro])
+    same(pair(data, sharing=sharing, aggregation=aggregation), [micro])
+
+
+def test_a_pass_of_one_task_is_not_batched(batched: list[int]) -> None:
+    data = make_data()
+    (part,) = data.batch(ALL).parts
+    alone = [part._replace(targets={name: target}) for name, target in part.targets.items()]
+    same(pair(data, aggregation="upgrad"), [[Batch(alone)]])
+    assert batched == []
+
+
+def test_several_parts_of_one_pass_are_not_batched(batched: list[int]) -> None:
+    data, tasks = make_data(), make_tasks(make_data())
+    (part,) = data.batch(ALL).parts
+    targets = [{name: part.targets[name] for name in names} for names in (("digit", "odd"), ("size",))]
+    both = Batch([part._replace(targets=its) for its in targets])
+    same(pair(data, make_model(tasks, wrap=Penalised), tasks=tasks, aggregation="upgrad"), [[both]])
+    assert batched == []
+
+
+def test_a_penalty_on_features_is_added_as_before(batched: list[int]) -> None:
+    data, tasks = make_data(), make_tasks(make_data())
+    same(pair(data, make_model(tasks, wrap=Penalised), tasks=tasks, aggregation="upgrad"), [[data.batch(ALL)]])
+    assert batched == [3]
+
+
+@pytest.mark.parametrize("sharing", ["hard", "mmoe"])
+def test_the_scale_of_float16_is_undone(sharing: str, batched: list[int]) -> None:
+    data = make_data()
+    same(pair(data, sharing=sharing, aggregation="upgrad", half=torch.float16), [[data.batch(ALL)]])
+    assert batched == [3]
+
+
+def test_a_learned_weighting_under_accumulation_goes_together_too(batched: list[int]) -> None:
+    data = make_data()
+    same(pair(data, weighting="uw"), [[data.batch(rows) for rows in CUTS]])
+    assert batched == [3, 3]
+
+
+@pytest.mark.parametrize("aggregation", [AtTrunk(), AtLastStage()], ids=["trunk", "last stage"])
+def test_who_looks_at_a_cheaper_place_gets_a_pass_a_task(aggregation: Aggregation, batched: list[int]) -> None:
+    data = make_data()
+    same(pair(data, aggregation=aggregation), [[data.batch(ALL)]])
+    assert batched == []
+
+
+def maps(norm: str, split_at: str | None, tasks: dict[str, Task]) -> MultiTaskModel:
+    """A network of convolutions whose trunk may end early."""
+    torch.manual_seed(1)
+    fields = {"channels": 4, "depth": 2, "norm": norm}
+    factory = BackboneFactory(CnnBackbone(packaged(BACKBONES, "cnn", fields), InputSpec((2, 8, 8))).double())
+    sharing = HardSharing(Hard(split_at=split_at), factory, {name: task.width for name, task in tasks.items()})
+    heads = {n: LinearHead(Linear(at=None), sharing.spec(n), t.width, n).double() for n, t in tasks.items()}
+    return MultiTaskModel(sharing, heads, dict.fromkeys(tasks, "p"), per_part=True)
+
+
+def of_maps(seed: int) -> Data:
+    """Images (B, 2, 8, 8) in place of numbers."""
+    data = make_data(seed)
+    inputs = torch.randn(ROWS, 2, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return Data(inputs, data.targets)
+
+
+@pytest.mark.parametrize("aggregation", ["upgrad", "db"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("split_at", [None, "stage1"])
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_so_it_is_with_convolutions_and_where_the_trunk_ends_early(
+    norm: str, split_at: str | None, layout: torch.memory_format, aggregation: str, batched: list[int]
+) -> None:
+    data, tasks = of_maps(0), make_tasks(make_data())
+    model = maps(norm, split_at, tasks).to(memory_format=layout)
+    toys = pair(data, model, tasks=tasks, aggregation=aggregation)
+    whole = data.batch(ALL)
+    same(toys, [[whole], [data.batch(rows) for rows in CUTS], [without(whole, "size")]])
+    assert toys[1].engine.usage.bottleneck
+    assert set(batched) == {2, 3}
+
+
+@pytest.mark.parametrize("sharing", ["hard", "mmoe", "cross_stitch"])
+def test_layers_are_left_out_of_batched_rows_too(
+    sharing: str, batched: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_gramian, "pays", lambda size, tasks: True)
+    data = make_data()
+    toys = pair(data, sharing=sharing, aggregation="upgrad")
+    toys[0].engine.by_task.layered = False
+    same(toys, [[data.batch(ALL)], [without(data.batch(ALL), "odd")]])
+    assert toys[1].engine.by_task.left_out
+    assert batched == [3, 2]
+
+
+def test_convolutions_are_left_out_too(batched: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_gramian, "pays", lambda size, tasks: True)
+    data, tasks = of_maps(0), make_tasks(make_data())
+    toys = pair(data, maps("batch", None, tasks), tasks=tasks, aggregation="upgrad")
+    toys[0].engine.by_task.layered = False
+    same(toys, [[data.batch(ALL)]])
+    assert len(toys[1].engine.by_task.left_out) > 2
+    assert batched == [3]
+
+
+def test_the_heads_are_gone_through_once_and_the_trunk_once() -> None:
+    data = make_data()
+    _, toy = pair(data, aggregation="upgrad")
+    passed: list[str] = []
+
+    def watch(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _module, _inputs, output: output.register_hook(lambda _gradient: passed.append(name)) and None
+
+    for task, head in toy.model.heads_by_task().items():
+        head.register_forward_hook(watch(task))
+    next(iter(toy.model.sharing.get_submodule("backbone.stages").children())).register_forward_hook(watch("trunk"))
+    toy.step([data.batch(ALL)], 0)
+    assert sorted(passed) == ["digit", "odd", "size", "trunk"]
+
+
+@pytest.mark.parametrize("sharing", ["hard", "mmoe"])
+@pytest.mark.parametrize("aggregation", ["upgrad", "db"])
+def test_the_task_whose_gradient_is_not_finite_is_named_and_no_other(
+    sharing: str, aggregation: str, batched: list[int]
+) -> None:
+    data = make_data()
+    _, toy = pair(data, sharing=sharing, aggregation=aggregation, on_nonfinite="skip_step")
+    toy.model.heads["task:odd"].register_forward_hook(lambda *told: spoiled(told[-1]))
+    told = toy.engine.step([data.batch(ALL)], 0, 3)
+    assert told == Skipped(Reason.NOT_FINITE, Faults(gradients=("odd",)))
+    assert batched == [3]
+
+
+class NotBatched(torch.autograd.Function):
+    """An operation whose gradient looks at numbers, which a batched pass cannot."""
+
+    @staticmethod
+    def forward(_context: Any, inputs: Tensor) -> Tensor:
+        return inputs.clone()
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # torch's takes anything
+        return torch.from_numpy(gradient.numpy().copy())
+
+
+def offered(toy: Toy, **trainer: Any) -> list[str]:
+    """The names of the choices of a run."""
+    return [choice.name for choice in _choices(toy, **trainer)]
+
+
+def _choices(toy: Toy, **trainer: Any) -> list[Choice]:
+    fields = yaml.safe_load((CONF / "trainer" / "default.yaml").read_text()) | trainer
+    return choices(msgspec.convert(fields, TrainerOptions), toy.engine, Average(toy.model, None), lambda: 100)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if steps were taken on a GPU."""
+    monkeypatch.setattr(Engine, "device", torch.device("cuda"))
+
+
+def test_on_a_processor_it_is_not_tried() -> None:
+    assert offered(make(make_data(), aggregation="upgrad")) == ["gramian"]
+
+
+@pytest.mark.usefixtures("device")
+def test_on_a_device_it_is_tried_before_where_gramians_come_from() -> None:
+    toy = make(make_data(), aggregation="upgrad")
+    assert offered(toy) == ["tasks", "gramian"]
+    assert offered(toy, deterministic=True) == []
+    choice = _choices(toy)[0]
+    for candidate in choice.candidates:
+        choice.apply(candidate)
+        assert toy.engine.by_task.together == (candidate == "together")
+
+
+@pytest.mark.usefixtures("device")
+def test_nor_is_it_tried_where_no_method_looks_at_gradients_over_what_is_shared() -> None:
+    data = make_data()
+    toys = [make(data), make(data, aggregation=AtTrunk()), make(data, sharing="soft", aggregation="db")]
+    assert [offered(toy) for toy in toys] == [[], [], []]
+    assert offered(make(data, aggregation="db")) == ["tasks"]
+
+
+@pytest.mark.usefixtures("device")
+def test_nor_where_each_task_has_a_part_of_its_own() -> None:
+    data, tasks = make_data(), make_tasks(make_data())
+    model = make_model(tasks)
+    model.part_of = {task: task for task in tasks}
+    toy = make(data, model=model, tasks=tasks, aggregation="db", examples=dict.fromkeys(tasks, data.inputs[:2]))
+    assert "tasks" not in offered(toy)
+
+
+@pytest.mark.usefixtures("device")
+def test_where_an_operation_has_no_batched_form_the_run_goes_on_with_a_pass_a_task() -> None:
+    data, told = make_data(), list[str]()
+    plain, tried = (make(data, aggregation="upgrad") for _ in range(2))
+    for toy in (plain, tried):
+        first = next(iter(toy.model.sharing.get_submodule("backbone.stages").children()))
+        first.register_forward_hook(lambda *passed: NotBatched.apply(passed[-1]))
+    choice = _choices(tried)[0]
+    probes = Probes([choice], told.append, Processes())
+    for number in range(3):
+        batches = [data.batch(ALL)]
+        plain.step(batches, number)
+        if probes.settled:
+            tried.step(batches, number)
+        else:
+            assert isinstance(probes.timed(batches, lambda n=number, b=batches: tried.step(b, n)), Look)
+    assert probes.decided == {"tasks": "apart"}
+    assert told[0].startswith("passes of the tasks: apart, as together does not work here (")
+    assert furthest(plain.parameters(), tried.parameters()) == 0
