@@ -11,10 +11,11 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from mtl_cli.aggregation.base import Aggregation
-from mtl_cli.backbones.base import BackboneFactory
+from mtl_cli.backbones.base import BackboneFactory, Features
 from mtl_cli.backbones.cnn import CnnBackbone
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.beneath import CONF, packaged
+from mtl_cli.contracts import Column
 from mtl_cli.data.base import MISSING, Batch, InputSpec
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
@@ -31,6 +32,7 @@ from mtl_cli.training.engine import Engine, Reason, Skipped
 from mtl_cli.training.faults import Faults
 from mtl_cli.training.options import TrainerOptions
 from mtl_cli.training.probing import Choice, Probes
+from mtl_cli.training.row_places import write
 from mtl_cli.training.tasks_at_once import Begun
 from tests.training.test_engine import AtLastStage, AtTrunk, Penalised
 from tests.training.test_every_pair import fits
@@ -149,6 +151,7 @@ def test_a_learned_weighting_under_accumulation_goes_together_too(batched: list[
 def test_who_looks_at_a_cheaper_place_gets_a_pass_a_task(aggregation: Aggregation, batched: list[int]) -> None:
     data = make_data()
     same(pair(data, aggregation=aggregation), [[data.batch(ALL)]])
+    same(pair(data, weighting="uw", aggregation=aggregation), [[data.batch(rows) for rows in CUTS]])
     assert batched == []
 
 
@@ -208,7 +211,8 @@ def test_convolutions_are_left_out_too(batched: list[int], monkeypatch: pytest.M
     assert batched == [3]
 
 
-def test_the_heads_are_gone_through_once_and_the_trunk_once() -> None:
+def test_the_heads_are_gone_through_once_by_one_pass_and_the_trunk_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(gradients, "from_trunk")  # a pass a task
     data = make_data()
     _, toy = pair(data, aggregation="upgrad")
     passed: list[str] = []
@@ -234,6 +238,59 @@ def test_the_task_whose_gradient_is_not_finite_is_named_and_no_other(
     told = toy.engine.step([data.batch(ALL)], 0, 3)
     assert told == Skipped(Reason.NOT_FINITE, Faults(gradients=("odd",)))
     assert batched == [3]
+
+
+def reading(stage: int, tasks: dict[str, Task]) -> MultiTaskModel:
+    """Hard sharing in which the head of odd reads that stage."""
+    model = make_model(tasks)
+    spec = model.sharing.spec("odd")
+    option = Linear(at=spec.stages[stage].name)
+    model.heads["task:odd"] = LinearHead(option, spec, tasks["odd"].width, "head").double()
+    return model
+
+
+def test_a_head_that_reads_the_trunks_tensor_as_a_stage_has_its_row(batched: list[int]) -> None:
+    data, tasks = make_data(), make_tasks(make_data())
+    model = reading(-1, tasks)
+    features = model.run(data.inputs, ["odd"], "p").features["odd"]
+    assert any(stage is features.trunk for stage in features.stages.values())
+    same(pair(data, model, tasks=tasks, aggregation="db"), [[data.batch(ALL)]])
+    assert batched == [3]
+
+
+def test_so_has_one_that_reads_what_lies_before_the_trunks_tensor(batched: list[int]) -> None:
+    data, tasks = make_data(), make_tasks(make_data())
+    toys = pair(data, reading(0, tasks), tasks=tasks, aggregation="db")
+    same(toys, [[data.batch(ALL)]])
+    assert not toys[1].engine.usage.bottleneck
+    assert batched == [3]
+
+
+class Bent(HardSharing):
+    """All tasks read the same function of the trunk's tensor."""
+
+    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Features]:
+        features = self.backbone(inputs)
+        return dict.fromkeys(tasks, features._replace(vector=features.vector.exp()))
+
+
+def test_tasks_may_share_operations_behind_the_trunks_tensor(batched: list[int]) -> None:
+    data, tasks = make_data(), make_tasks(make_data())
+    toys = pair(data, make_model(tasks, wrap=Bent), tasks=tasks, aggregation="db")
+    same(toys, [[data.batch(ALL)]])
+    assert toys[1].engine.usage.bottleneck
+    assert batched == [3]
+
+
+def test_what_no_task_reaches_is_zero_in_rows_that_are_written_and_unchanged_in_those_begun() -> None:
+    places = [Column("a", 0, torch.Size([1, 2])), Column("b", 2, torch.Size([1]))]
+    found = {"a": torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])}
+    rows_TP = torch.full((2, 3), 7.0)
+    write(rows_TP, [0, 1], (), places, found)
+    assert rows_TP.tolist() == [[1, 2, 0], [3, 4, 0]]
+    rows_TP = torch.full((3, 3), 7.0)
+    write(rows_TP, [2, 0], {0}, places, found)
+    assert rows_TP.tolist() == [[10, 11, 7], [7, 7, 7], [1, 2, 0]]
 
 
 class NotBatched(torch.autograd.Function):
