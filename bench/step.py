@@ -124,7 +124,8 @@ def by_mtl(
     used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
     settings = Settings(0, None, half=None, read_later=waits(device))
     engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, settings)
-    engine.passes.together = True  # which a run tries in its first steps, and keeps where it is faster
+    # which a run tries in its first steps, and keeps where they are faster
+    engine.passes.together, engine.by_task.together = True, engine.may_join_tasks
     totals = Totals(list(tasks))
 
     def step(number: int) -> None:

@@ -18,12 +18,30 @@ from mtl_cli.tasks.heads import MANY, joined
 
 
 class Pass(NamedTuple):
-    """What one forward pass gives: each task's output (B, width), and the features that it was read from."""
+    """What one forward pass gives: each task's output (B, width), and the features that it was read from.
+
+    views: of the trunk's tensor, one that each task alone reads; None: it was not asked for, or cannot be had.
+    """
 
     outputs: dict[str, Tensor]
     features: dict[str, Features]
+    views: dict[str, Tensor] | None = None
 
 
+class How(NamedTuple):
+    """How a pass is made.
+
+    at_once: many linear heads on one vector are one product, as one backward pass of all losses follows.
+    viewed: each task reads a view of the vector, where that is the trunk's tensor.
+    partial: the inputs are fewer than those of other passes: they would have a compiled pass compiled anew.
+    """
+
+    at_once: bool = False
+    viewed: bool = False
+    partial: bool = False
+
+
+PLAINLY = How()
 Run = Callable[[Tensor, Sequence[str], str], dict[str, Features]]
 
 
@@ -53,20 +71,18 @@ class MultiTaskModel(nn.Module):
         """The outputs of those tasks, computing only what they need."""
         return self.run(inputs, tasks, part).outputs
 
-    def run(
-        self, inputs: Tensor, tasks: Sequence[str], part: str, at_once: bool = False, partial: bool = False
-    ) -> Pass:
-        """The outputs and the features.
-
-        at_once: many linear heads on one vector are one product.
-        partial: the inputs are fewer than those of other passes: they would have the pass compiled anew.
-        """
-        features = self._pass(partial)(inputs, tasks, part)
-        outputs = self._at_once(features) if at_once and len(features) >= MANY else None
+    def run(self, inputs: Tensor, tasks: Sequence[str], part: str, how: How = PLAINLY) -> Pass:
+        """The outputs and the features."""
+        features = self._pass(how)(inputs, tasks, part)
+        if how.viewed and self._reads_trunk(features):
+            read = {task: found.viewed() for task, found in features.items()}
+            views = {task: found.vector for task, found in read.items()}
+            return Pass(self.sharing.outputs(read, self.heads_by_task()), features, views)
+        outputs = self._at_once(features) if how.at_once and len(features) >= MANY else None
         return Pass(outputs or self.sharing.outputs(features, self.heads_by_task()), features)
 
     def run_together(
-        self, inputs: Sequence[Tensor], tasks: Sequence[Sequence[str]], part: str, partial: bool = False
+        self, inputs: Sequence[Tensor], tasks: Sequence[Sequence[str]], part: str, how: How = PLAINLY
     ) -> list[Pass]:
         """One forward pass of several parts' inputs; each part's features are read by its own tasks alone.
 
@@ -74,7 +90,7 @@ class MultiTaskModel(nn.Module):
 
         Args:   part: whose running statistics are used.
         """
-        features = self._pass(partial)(torch.cat(list(inputs)), [task for its in tasks for task in its], part)
+        features = self._pass(how)(torch.cat(list(inputs)), [task for its in tasks for task in its], part)
         whole, found, start = next(iter(features.values())), [], 0
         for rows, its in zip(inputs, tasks, strict=True):
             own = whole.rows(start, start + len(rows))
@@ -116,8 +132,14 @@ class MultiTaskModel(nn.Module):
         """Each task's head, also of tasks that are not shipped: a sharing may let heads read one another."""
         return {task: self.heads[slot(task)] for task in self._headed}
 
-    def _pass(self, partial: bool) -> Run:
-        return self._in_training if self.training and not partial else self._features
+    def _pass(self, how: How) -> Run:
+        return self._in_training if self.training and not how.partial else self._features
+
+    def _reads_trunk(self, features: Mapping[str, Features]) -> bool:
+        """Whether each head reads its own task's features alone, and the vector of all is the trunk's tensor."""
+        trunk = next(iter(features.values())).trunk
+        one = trunk is not None and all(f.trunk is trunk and f.vector is trunk for f in features.values())
+        return one and type(self.sharing).outputs is Sharing.outputs
 
     def _at_once(self, features: Mapping[str, Features]) -> dict[str, Tensor] | None:
         """The outputs by one product; None: tasks read several features, or their heads are not such as have one."""

@@ -73,6 +73,13 @@ class Features(NamedTuple):
         stages, aux = ({name: t[start:stop] for name, t in those.items()} for those in (self.stages, self.aux))
         return Features(vector, stages, trunk, aux)
 
+    def viewed(self) -> "Features":
+        """The same to read, through a view of the trunk's tensor, at which the gradient of who reads it can be had."""
+        assert self.trunk is not None
+        view = self.trunk.view_as(self.trunk)
+        stages = {name: view if tensor is self.trunk else tensor for name, tensor in self.stages.items()}
+        return Features(view if self.vector is self.trunk else self.vector, stages, view, self.aux)
+
 
 class Backbone(nn.Module, ABC):
     """Ordered stages, each one tensor to one tensor, and a neck that makes the vector of the last.

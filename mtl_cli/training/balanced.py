@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
+from mtl_cli.model import How
 from mtl_cli.training.faults import Faults, finite
 from mtl_cli.training.gradients import Gradients
 from mtl_cli.training.kit import Kit
@@ -29,6 +30,8 @@ class Balanced:
         balanced: whether there is something shared for the aggregation to balance.
     layered: whether rows may leave layers out, where that is cheaper and nobody asks for rows.
     left_out: the parameters that rows left out in the last step.
+    together: whether one batched backward pass may give the rows of all tasks.
+    blurred: whether it did in the last step, so that a fault has no name.
     """
 
     def __init__(self, kit: Kit, last_stage: frozenset[str], balanced: bool) -> None:
@@ -37,6 +40,8 @@ class Balanced:
         self._balanced = balanced
         self.layered = True
         self.left_out: frozenset[str] = frozenset()
+        self.together = False
+        self.blurred = False
         self._memory = RowPlaces()
 
     def take(self, batches: Sequence[Batch], look: Look, wants: Wants) -> Faults | None:
@@ -44,7 +49,7 @@ class Balanced:
         kit = self._kit
         penalties: dict[str, Tensor] = {}
         gradients = self._gradients(batches, look, self._memory, wants.shared or self.late(batches), wants, penalties)
-        self.left_out = gradients.layers.names
+        self.left_out, self.blurred = gradients.layers.names, gradients.blurred
         self._show(batches, look, wants, gradients)
         # a Gramian that is finite on the host tells enough to go on; what it does not tell is then read later
         unread = kit.unread.on and gradients.summed and bool(gradients.gramian.isfinite().all())
@@ -76,7 +81,7 @@ class Balanced:
 
     def faults(self, batches: Sequence[Batch], look: Look) -> Faults:
         """Whose gradients are not finite; none where they are, one by one."""
-        gradients = self._gradients(batches, look, RowPlaces(), exact=True, wants=ALL_SHARED, penalties=None)
+        gradients = self._gradients(batches, look, RowPlaces(), True, ALL_SHARED, penalties=None, together=False)
         return gradients.faults(look.losses_T, self._kit.processes.add) or Faults()
 
     def _gradients(
@@ -87,6 +92,7 @@ class Balanced:
         exact: bool,
         wants: Wants,
         penalties: dict[str, Tensor] | None,
+        together: bool | None = None,
     ) -> Gradients:
         """Summed over micro-batches and processes, for each independent piece; the losses go into `look`.
 
@@ -105,6 +111,7 @@ class Balanced:
             wants,
             self._last_stage,
             self._may_leave_out(batches, exact, wants),
+            self.together if together is None else together,
         )
         at_once = exact and len(batches) == 1 and not wants.trunk
         for batch in batches:
@@ -139,12 +146,14 @@ class Balanced:
         """
         passes = self._kit.passes
         sizes = passes.sizes(piece, look.tasks) if at_once else None
+        how = How(viewed=gradients.together)
         if sizes is not None:
             yield passes.forward(piece, look.tasks, look.counts_T), partial(gradients.add_parts, piece=k, sizes=sizes)
         elif self._kit.penalties.of_features:
-            yield passes.forward(piece, look.tasks, look.counts_T), partial(gradients.add, piece=k)
+            forward = passes.forward(piece, look.tasks, look.counts_T, how)
+            yield forward, partial(gradients.add, piece=k)
         else:
-            for forward in passes.each(piece, look.tasks, look.counts_T):
+            for forward in passes.each(piece, look.tasks, look.counts_T, how):
                 yield forward, partial(gradients.add, piece=k)
                 del forward
 

@@ -1,4 +1,4 @@
-"""What a run may choose by probing: how maps lie in memory, how parts go through, whence Gramians come, compiling."""
+"""What a run may choose by probing: how maps lie, how parts and tasks go through, whence Gramians come, compiling."""
 
 from collections.abc import Callable
 
@@ -29,6 +29,8 @@ def choices(options: TrainerOptions, engine: Engine, average: Average, left: Cal
         found.append(_memory_format(engine, average))
     if options.compile is not True and engine.may_join_parts:
         found.append(_parts(engine))
+    if engine.may_join_tasks and not Processes().grouped:
+        found.append(_tasks(engine))
     if engine.may_leave_out and not Processes().grouped:
         found.append(_layers(engine))
     if options.compile == "auto" and not Processes().grouped:  # a compiler that fails in one leaves the others waiting
@@ -50,6 +52,14 @@ def _parts(engine: Engine) -> Choice:
         engine.passes.together = candidate == "together"
 
     return Choice("parts", "passes of the parts", ("apart", "together"), apply, fails=(torch.OutOfMemoryError,))
+
+
+def _tasks(engine: Engine) -> Choice:
+    def apply(candidate: str) -> None:
+        engine.by_task.together = candidate == "together"
+
+    # it takes more memory, and an operation may have no batched form, as what is compiled has none
+    return Choice("tasks", "passes of the tasks", ("apart", "together"), apply, fails=(RuntimeError,))
 
 
 def _layers(engine: Engine) -> Choice:

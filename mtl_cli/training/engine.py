@@ -4,6 +4,7 @@ No method is asked for by name: what a weighting and an aggregation need to see 
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Literal, NamedTuple
@@ -119,6 +120,19 @@ class Engine:
         fine = all(n.at == "shared" and n.level in ("norms", "gramian") and n.batches == 1 for n in asked)
         return self.balanced and bool(asked) and fine
 
+    @property
+    def may_join_tasks(self) -> bool:
+        """Whether one backward pass may give the rows of several tasks, on a device where that may be faster."""
+        asked = [needs for needs in self.methods.needs if needs.level != "losses"]
+        several = max(Counter(self.model.part_of.values()).values()) > 1
+        exact = bool(asked) and all(needs.at == "shared" for needs in asked)
+        return self.balanced and exact and several and self.device.type != "cpu"
+
+    @property
+    def device(self) -> torch.device:
+        """Where steps are taken."""
+        return next(self.model.parameters()).device
+
     def step(self, batches: Sequence[Batch], step: int, steps: int, heldout: Batch | None = None) -> Look | Skipped:
         """One step of the optimizer from one or more micro-batches, or why it was skipped.
 
@@ -178,7 +192,8 @@ class Engine:
             return None
         self._undo()
         faults = faults or Faults()
-        return faults if faults.tasks or by_task else self._named(batches, look, seed)
+        named = faults.tasks or (by_task and not self.by_task.blurred)
+        return faults if named else self._named(batches, look, seed)
 
     def _undo(self) -> None:
         """Forgets a step's gradients, and puts back what they moved on the way."""

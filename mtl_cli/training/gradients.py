@@ -17,24 +17,28 @@ from mtl_cli.training.layers import Layer, find
 from mtl_cli.training.methods import Wants
 from mtl_cli.training.part_rows import put_rows
 from mtl_cli.training.passes import Forward
-from mtl_cli.training.row_places import RowPlaces, columns_of
+from mtl_cli.training.row_places import RowPlaces, columns_of, write
 from mtl_cli.training.scale import LossScale
 from mtl_cli.training.spans import within
+from mtl_cli.training.tasks_at_once import Begun, from_losses, from_trunk, from_views, over_shared, trunk_of
 
 
 class Gradients:
-    """Adds up the gradients of the active tasks, pass by pass, one backward a task.
+    """Adds up the gradients of the active tasks, pass by pass, one backward a task or one for all of a pass.
 
     rows: over all shared parameters, unscaled, (T, P) for each independent part; without columns if not `exact`.
     own: each task's own parameters' gradients, by the parameter's name.
     summed: whether the Gramian of the rows and sums of them are all that is asked for.
     columns: where each shared parameter lies in a row, or in a direction.
     layers: those that rows leave out.
+    together: whether one batched backward pass gives the rows of all tasks of a pass, where it can.
+    blurred: whether what is not finite in one task's row may be so in another's, too: 0 times infinity.
 
     Args:
         memory: where rows are written.
         exact: whether rows over all shared parameters are taken, also where only a cheaper place is wanted.
         layered: whether rows may leave layers out: there is one pass, and nobody asks for a row.
+        together: whether tasks may go together; nobody may look at cheaper places then, or back from there.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Gradients:
         wants: Wants,
         last_stage: frozenset[str],
         layered: bool = False,
+        together: bool = False,
     ) -> None:
         self._parameters = parameters
         self._usage = usage
@@ -61,6 +66,8 @@ class Gradients:
         self.summed = exact and wants.shared and not wants.rows and wants.pieces == 1
         self._memory = memory
         self.columns = columns_of(parameters, usage.shared)
+        self.together = together and exact and not (wants.trunk or wants.pull_back or wants.last_stage)
+        self.blurred = False
         self._layered = layered
         self.layers = Layers([], 0)
         self._places = self.columns if exact else ()
@@ -107,6 +114,9 @@ class Gradients:
         if self._layered:
             self._leave_out(cheaper(forward.losses, self._parameters, self._usage))
         tasks = [task for task in self._active if task in forward.losses and forward.losses[task].requires_grad]
+        if self._may_join(forward, tasks):
+            self._add_tasks(tasks, forward, piece)
+            return
         for task in tasks:
             self._add_task(task, forward, piece, keep=self._kept or task != tasks[-1])
         for t, task in enumerate(self._active):
@@ -122,7 +132,8 @@ class Gradients:
     def faults(self, losses_T: Tensor, add: Callable[[Tensor], Tensor]) -> Faults | None:
         """Whose loss or gradients are not finite, on any process; `add` sums over them.
 
-        A row whose square is finite is, too; without one, the row is gone through.
+        A row whose square is finite is, too; without one, the row is gone through. No task is named where rows are
+        blurred.
         """
         squares = self.gramian.diagonal() if self.summed else None
         sizes = []
@@ -133,7 +144,8 @@ class Gradients:
             rows = [] if fine else [row[t] for row in self.rows if row.shape[1]]
             rest = [squares[t]] if squares is not None and self.layers.names else []
             sizes.append(largest([*rows, *own, *elsewhere, *rest], self._like))
-        return found(self._active, losses_T, add(0 * torch.stack(sizes)))  # not a number where one is not finite
+        told = found(self._active, losses_T, add(0 * torch.stack(sizes)))  # not a number where one is not finite
+        return Faults() if told is not None and self.blurred else told
 
     @cached_property
     def gramian(self) -> Tensor:
@@ -240,7 +252,7 @@ class Gradients:
         sought: list[Any] = [*tensors, *self.layers.edges(reached)]  # torch takes both, but is typed for either
         scaled = self._scale.up(forward.losses[task])
         given = torch.autograd.grad(scaled, sought, retain_graph=keep, allow_unused=True)
-        parts = [None if part is None else self._scale.down(part.to(self._like.dtype)) for part in given]
+        parts = self._unscaled(given)
         if self.exact:
             self._add_row(t, piece, places, parts[: len(places)])
         accumulate(self.own, own, parts[len(places) :])
@@ -248,6 +260,40 @@ class Gradients:
         if self._trunk:
             self._keep_trunk(t, forward, parts[len(inputs) : len(tensors)])
         self.layers.put(t, reached, parts[len(tensors) :])
+
+    def _may_join(self, forward: Forward, tasks: Sequence[str]) -> bool:
+        """Whether one batched pass pays: of several parts it would go through each for all tasks."""
+        whole = len(tasks) == len(self._active) or not self._layered
+        return self.together and bool(self.columns) and len(forward.features) == 1 and len(tasks) > 1 and whole
+
+    def _add_tasks(self, tasks: Sequence[str], forward: Forward, piece: int) -> None:
+        reached = frozenset[str]().union(*(self._usage.of[task] for task in tasks))
+        places = [column for column in self._places if column.name in reached]
+        sought: list[Any] = [*(self._parameters[c.name] for c in places), *self.layers.edges(self.layers.names)]
+        begun = self._begin(tasks, forward)
+        accumulate(self.own, [name for task in tasks for name in self._usage.own[task]], self._unscaled(begun.own))
+        parts = self._unscaled(over_shared(begun, sought))
+        into = [self._active.index(task) for task in tasks]
+        found = dict(zip((column.name for column in places), parts[: len(places)], strict=True))
+        write(self.rows[piece], into, self._begun[piece], self._places, found)
+        self._begun[piece].update(into)
+        self.layers.put_all(parts[len(places) :])
+
+    def _begin(self, tasks: Sequence[str], forward: Forward) -> Begun:
+        roots = [self._scale.up(forward.losses[task]) for task in tasks]
+        own = [[self._parameters[name] for name in self._usage.own[task]] for task in tasks]
+        flat = [parameter for its in own for parameter in its]
+        trunk = trunk_of(forward, tasks) if self._usage.bottleneck else None
+        (views,) = forward.views
+        if trunk is None:
+            self.blurred = True
+            return from_losses(roots, flat)
+        if views is None or forward.in_one is None:
+            return from_trunk(roots, trunk, own)
+        return from_views(self._scale.up(forward.in_one), trunk, [views[task] for task in tasks], flat)
+
+    def _unscaled(self, given: Sequence[Tensor | None]) -> list[Tensor | None]:
+        return [None if part is None else self._scale.down(part.to(self._like.dtype)) for part in given]
 
     def _add_row(self, t: int, piece: int, places: Sequence[Column], parts: Sequence[Tensor | None]) -> None:
         """A row's first gradient is written, in one go where it is whole; more are added."""

@@ -69,7 +69,7 @@ def _trace(model: MultiTaskModel, examples: Mapping[str, Tensor]) -> tuple[dict[
     with _training(model):
         for part, inputs in examples.items():
             tasks = [task for task, its_part in model.part_of.items() if its_part == part]
-            outputs, features = model.run(inputs, tasks, part)
+            outputs, features, _ = model.run(inputs, tasks, part)
             trunks = [features[task].trunk for task in tasks]
             for task in tasks:
                 of[task] = frozenset(names[i] for i in leaves([outputs[task]]))

@@ -38,6 +38,12 @@ class Layers:
             if gradient is not None:
                 layer.put(task, gradient)
 
+    def put_all(self, gradients: Sequence[Tensor | None]) -> None:
+        """All tasks' gradients at the edges of all layers, whose first dimension is the tasks'."""
+        for layer, gradient in zip(self._all, gradients, strict=True):
+            if gradient is not None:
+                layer.put_all(gradient)
+
     def gramian(self) -> Tensor | int:
         """Over all of their parameters; 0 without any. Shapes: (T, T), float64 on the CPU"""
         return sum(layer.gramian() for layer in self._all)
@@ -73,9 +79,11 @@ class LayerGramian:
 
     def put(self, task: int, gradient: Tensor) -> None:
         """One task's gradient of the layer's output. Shapes: (N, fan_out), or maps (B, fan_out, H, W)"""
-        place_FN = self._outputs_TFN[task]
-        turned = gradient.transpose(0, 1)
-        place_FN.view(turned.shape).copy_(turned)
+        _put(self._outputs_TFN[task : task + 1], gradient[None])
+
+    def put_all(self, gradients: Tensor) -> None:
+        """All tasks'. Shapes: (T, N, fan_out), or (T, B, fan_out, H, W)"""
+        _put(self._outputs_TFN, gradients)
 
     def gramian(self) -> Tensor:
         """Over the weight and the bias. Shapes: (T, T), float64 on the CPU"""
@@ -99,6 +107,11 @@ class LayerGramian:
         outputs_FN = (factors_T.to(outputs_TFN) @ outputs_TFN.flatten(1)).view(outputs_TFN.shape[1:])
         found = [outputs_FN @ layer.inputs if layer.convolution is None else _weight_gradient(layer, outputs_FN)]
         return found if layer.bias is None else [*found, outputs_FN.sum(1)]
+
+
+def _put(place_TFN: Tensor, gradients: Tensor) -> None:
+    turned = gradients.transpose(1, 2)
+    place_TFN.view(turned.shape).copy_(turned)
 
 
 def _seen(layer: Layer) -> Sequence[Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtl_cli.backbones.base import Features
 from mtl_cli.data.base import Batch, Part
-from mtl_cli.model import MultiTaskModel
+from mtl_cli.model import PLAINLY, How, MultiTaskModel
 from mtl_cli.model import Pass as Run
 from mtl_cli.processes import Portion
 from mtl_cli.tasks.base import Task
@@ -24,12 +24,14 @@ class Forward(NamedTuple):
     losses: of the tasks that the batch has, by name; their sum over passes and processes is the mean loss.
     in_one: the same in one tensor (T,), where one backward pass of all follows: it is divided by counts at once.
     portions: which rows each part has of all processes'.
+    views: each part's, as `Pass` of the model has them.
     """
 
     losses: dict[str, Tensor]
     in_one: Tensor | None
     features: list[dict[str, Features]]
     portions: list[Portion]
+    views: list[dict[str, Tensor] | None]
 
 
 class Passes:
@@ -91,22 +93,21 @@ class Passes:
         return torch.stack([torch.stack(totals[t]).sum().to(none.dtype) if totals[t] else none for t in active])
 
     @within("forward")
-    def forward(self, batch: Batch, active: Sequence[str], counts_T: Tensor, at_once: bool = False) -> Forward:
-        """Each active task's loss over this batch, divided by its count in all of them.
-
-        at_once: whether one backward pass of all losses follows, for which heads may be one product.
-        """
+    def forward(self, batch: Batch, active: Sequence[str], counts_T: Tensor, how: How = PLAINLY) -> Forward:
+        """Each active task's loss over this batch, divided by its count in all of them."""
         parts = [part for part in batch.parts if _present(part, active)]
         together = self.together and self.may.alike and len(parts) > 1
-        kept = batch._replace(parts=parts)
-        runs = self._run_together(kept, active) if together else self._run_apart(kept, active, at_once)
+        kept, how = batch._replace(parts=parts), how._replace(partial=batch.partial)
+        runs = self._run_together(kept, active, how) if together else self._run_apart(kept, active, how)
         sums = {
             task: self._tasks[task].loss_sum(found.to(counts_T.dtype), part.targets[task])
             for part, run in zip(parts, runs, strict=True)
             for task, found in run.outputs.items()
         }
-        losses, in_one = _divided(sums, active, counts_T, at_once)
-        return Forward(losses, in_one, [run.features for run in runs], [part.portion for part in parts])
+        once = how.at_once or (len(runs) == 1 and runs[0].views is not None)
+        losses, in_one = _divided(sums, active, counts_T, once)
+        portions = [part.portion for part in parts]
+        return Forward(losses, in_one, [run.features for run in runs], portions, [run.views for run in runs])
 
     def sizes(self, batch: Batch, active: Sequence[str]) -> dict[str, int] | None:
         """Each task's samples, where each has a part to itself and the rows of all can come from one pass; else None.
@@ -120,25 +121,24 @@ class Passes:
             return None
         return {task: len(part.inputs) for (task,), part in zip(tasks, parts, strict=True)}
 
-    def _run_together(self, batch: Batch, active: Sequence[str]) -> list[Run]:
+    def _run_together(self, batch: Batch, active: Sequence[str], how: How) -> list[Run]:
         parts, tasks = batch.parts, [_present(part, active) for part in batch.parts]
         with autocast(parts[0].inputs.device, self._half):
-            return self._model.run_together([part.inputs for part in parts], tasks, parts[0].name, batch.partial)
+            return self._model.run_together([part.inputs for part in parts], tasks, parts[0].name, how)
 
-    def _run_apart(self, batch: Batch, active: Sequence[str], at_once: bool) -> list[Run]:
+    def _run_apart(self, batch: Batch, active: Sequence[str], how: How) -> list[Run]:
         runs = []
         for part in batch.parts:
             self._told.portion = part.portion
             with autocast(part.inputs.device, self._half):
-                tasks = _present(part, active)
-                runs.append(self._model.run(part.inputs, tasks, part.name, at_once, batch.partial))
+                runs.append(self._model.run(part.inputs, _present(part, active), part.name, how))
         return runs
 
-    def each(self, batch: Batch, active: Sequence[str], counts_T: Tensor) -> Iterator[Forward]:
+    def each(self, batch: Batch, active: Sequence[str], counts_T: Tensor, how: How = PLAINLY) -> Iterator[Forward]:
         """The same part by part: whoever lets go of one before the next has no more than one part's graph at a time."""
         for part in batch.parts:
             if _present(part, active):
-                yield self.forward(Batch([part], batch.partial), active, counts_T)
+                yield self.forward(Batch([part], batch.partial), active, counts_T, how)
 
 
 def autocast(device: torch.device, half: torch.dtype | None) -> AbstractContextManager[object]:

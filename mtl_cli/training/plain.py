@@ -7,11 +7,13 @@ from torch import Tensor
 
 from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
+from mtl_cli.model import How
 from mtl_cli.training.faults import Faults, finite, found
 from mtl_cli.training.kit import Kit
 from mtl_cli.training.passes import stacked
 from mtl_cli.training.spans import within
 
+AT_ONCE = How(at_once=True)
 Losses = Mapping[str, Tensor] | Tensor
 """By their tasks, or of all active ones in one tensor."""
 
@@ -43,7 +45,7 @@ class Plain:
             kit.methods.weighting.before_step(look)
             look.c_T = kit.methods.coefficients(look)
         for batch in batches:
-            forward = kit.passes.forward(batch, look.tasks, look.counts_T, at_once=True)
+            forward = kit.passes.forward(batch, look.tasks, look.counts_T, AT_ONCE)
             losses_T = stacked(forward.losses, look.tasks, look.losses_T) if forward.in_one is None else forward.in_one
             look.losses_T = losses_T.detach() if len(batches) == 1 else look.losses_T + losses_T.detach()
             if reads:

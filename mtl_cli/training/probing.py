@@ -140,12 +140,14 @@ class Probes:
         try:
             choice.apply(candidate)
             start = now()
-            told = take()
+            told: Look | Skipped | None = take()
         except choice.fails as error:
             if candidate == first:
                 raise
             self._settle(choice, first, f"{choice.words}: {first}, as {candidate} does not work here ({_line(error)})")
-            return take()
+            told = None
+        if told is None:
+            return take()  # only now is what the failed step held let go, with the error's traceback
         seconds = now() - start
         choice.apply(first)
         self._note(choice, candidate, seconds, batches, told)

@@ -1,7 +1,8 @@
 """Where the rows of a step are written, and each parameter in them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from mtl_cli.contracts import Column
@@ -30,3 +31,29 @@ def columns_of(parameters: dict[str, nn.Parameter], names: Sequence[str]) -> tup
         columns.append(Column(name, start, parameters[name].shape))
         start = columns[-1].stop
     return tuple(columns)
+
+
+def write(
+    rows_TP: Tensor,
+    tasks: Sequence[int],
+    begun: Collection[int],
+    places: Sequence[Column],
+    found: Mapping[str, Tensor | None],
+) -> None:
+    """Writes gradients that several tasks' rows get together, in one go where these are all; adds to rows begun.
+
+    Shapes: found, by parameters' names, (len(tasks), parameter's) each; those that are not there are zero
+    """
+    none = rows_TP.new_zeros(())
+    parts = [(found.get(column.name), column.shape.numel()) for column in places]
+    whole = [none.expand(len(tasks), size) if part is None else part.flatten(1) for part, size in parts]
+    if not whole:
+        return
+    if len(tasks) == len(rows_TP) and not begun:
+        torch.cat(whole, 1, out=rows_TP)
+        return
+    for t, row_P in zip(tasks, torch.cat(whole, 1), strict=True):
+        if t in begun:
+            rows_TP[t].add_(row_P)
+        else:
+            rows_TP[t].copy_(row_P)
