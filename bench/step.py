@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,17 +18,20 @@ from mtl_cli.commands.assemble import waits
 from mtl_cli.data.base import Batch, InputSpec, Part
 from mtl_cli.look import Look
 from mtl_cli.model import MultiTaskModel
+from mtl_cli.processes import Processes
 from mtl_cli.sharing.options import SHARINGS, Hard
 from mtl_cli.tasks.base import Fitted, Task
 from mtl_cli.tasks.classification import ClassificationTask
 from mtl_cli.tasks.heads import LinearHead
 from mtl_cli.tasks.losses import CrossEntropyLoss
 from mtl_cli.tasks.options import Classification, CrossEntropy, Linear
+from mtl_cli.training.choices import ways
 from mtl_cli.training.engine import Engine, Settings
 from mtl_cli.training.graph import usage
 from mtl_cli.training.methods import Methods
 from mtl_cli.training.optimizer import build_optimizer
 from mtl_cli.training.options import OPTIMIZERS
+from mtl_cli.training.probing import Probes
 from mtl_cli.training.progress import Totals
 from mtl_cli.weighting import base as weighting_base
 
@@ -124,8 +128,7 @@ def by_mtl(
     used = usage(model, {part.name: part.inputs[:2] for part in batch.parts})
     settings = Settings(0, None, half=None, read_later=waits(device))
     engine = Engine(model, tasks, Methods(weighs, aggregates, {}), optimizer, used, settings)
-    # which a run tries in its first steps, and keeps where they are faster
-    engine.passes.together, engine.by_task.together = True, engine.may_join_tasks
+    _settle(engine, batch)
     totals = Totals(list(tasks))
 
     def step(number: int) -> None:
@@ -134,6 +137,17 @@ def by_mtl(
         totals.add(look)
 
     return step
+
+
+def _settle(engine: Engine, batch: Batch) -> None:
+    """Takes gradients as a run does that has tried in its first steps what is faster; on a CPU that is known."""
+    if engine.device.type == "cpu":
+        engine.passes.together = True
+        return
+    said: list[str] = []
+    probes = Probes(ways(engine), said.append, Processes())
+    while not probes.settled:
+        probes.timed([batch], partial(engine.step, [batch], 0, 1000))
 
 
 def measure(told: Told) -> Found:

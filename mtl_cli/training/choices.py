@@ -27,14 +27,21 @@ def choices(options: TrainerOptions, engine: Engine, average: Average, left: Cal
     maps = any(parameter.dim() == 4 for parameter in engine.model.parameters())
     if options.memory_format == "auto" and maps:
         found.append(_memory_format(engine, average))
-    if options.compile is not True and engine.may_join_parts:
+    found += ways(engine)
+    if options.compile == "auto" and not Processes().grouped:  # a compiler that fails in one leaves the others waiting
+        found.append(_compile(engine, left))
+    return found
+
+
+def ways(engine: Engine) -> list[Choice]:
+    """Those of how gradients are taken."""
+    found: list[Choice] = []
+    if not engine.model.compiled and engine.may_join_parts:
         found.append(_parts(engine))
     if engine.may_join_tasks and not Processes().grouped:
         found.append(_tasks(engine))
     if engine.may_leave_out and not Processes().grouped:
         found.append(_layers(engine))
-    if options.compile == "auto" and not Processes().grouped:  # a compiler that fails in one leaves the others waiting
-        found.append(_compile(engine, left))
     return found
 
 
