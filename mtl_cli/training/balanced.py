@@ -31,7 +31,7 @@ class Balanced:
     layered: whether rows may leave layers out, where that is cheaper and nobody asks for rows.
     left_out: the parameters that rows left out in the last step.
     together: whether one batched backward pass may give the rows of all tasks.
-    blurred: whether it did in the last step, so that a fault has no name.
+    blurred: whether what was not finite in the last step may be so in other tasks' rows too, and has no name.
     """
 
     def __init__(self, kit: Kit, last_stage: frozenset[str], balanced: bool) -> None:

@@ -58,6 +58,8 @@ def from_losses(roots: Sequence[Tensor], own: Sequence[nn.Parameter]) -> Begun:
 
 def over_shared(begun: Begun, sought: Sequence[Any]) -> Sequence[Tensor | None]:
     """Each task's gradients at parameters and edges; None: no task reaches it. Shapes: -> (T, sought's) each"""
+    if not sought:  # tasks that share nothing with one another
+        return ()
     found: Sequence[Tensor | None] = torch.autograd.grad(
         begun.at, sought, begun.given, allow_unused=True, is_grads_batched=True
     )

@@ -282,6 +282,17 @@ def test_tasks_may_share_operations_behind_the_trunks_tensor(batched: list[int])
     assert batched == [3]
 
 
+@pytest.mark.usefixtures("batched")
+def test_tasks_that_reach_nothing_shared_have_rows_of_zeros() -> None:
+    data, tasks = make_data(), make_tasks(make_data())
+    toys = pair(data, sharing="tree", tasks=tasks, aggregation="db")
+    for toy in toys:  # as of a tree in which others share what these do not
+        usage = toy.engine.usage
+        for task in ("odd", "size"):
+            usage.of[task] = usage.of[task] - set(usage.shared)
+    same(toys, [[without(data.batch(ALL), "digit")]])
+
+
 def test_what_no_task_reaches_is_zero_in_rows_that_are_written_and_unchanged_in_those_begun() -> None:
     places = [Column("a", 0, torch.Size([1, 2])), Column("b", 2, torch.Size([1]))]
     found = {"a": torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])}
