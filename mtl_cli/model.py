@@ -14,18 +14,19 @@ from mtl_cli.backbones.statistics import Statistics
 from mtl_cli.contracts import slot
 from mtl_cli.sharing.base import Sharing
 from mtl_cli.tasks.base import Head
-from mtl_cli.tasks.heads import MANY, joined
+from mtl_cli.tasks.heads import MANY, batched, joined
 
 
 class Pass(NamedTuple):
     """What one forward pass gives: each task's output (B, width), and the features that it was read from.
 
-    views: of the trunk's tensor, one that each task alone reads; None: it was not asked for, or cannot be had.
+    views: of the trunk's tensor, one that each task alone reads, in the tasks' order, or all in one, (T, B, D).
+        None: it was not asked for, or cannot be had.
     """
 
     outputs: dict[str, Tensor]
     features: dict[str, Features]
-    views: dict[str, Tensor] | None = None
+    views: list[Tensor] | None = None
 
 
 class How(NamedTuple):
@@ -75,9 +76,7 @@ class MultiTaskModel(nn.Module):
         """The outputs and the features."""
         features = self._pass(how)(inputs, tasks, part)
         if how.viewed and self._reads_trunk(features):
-            read = {task: found.viewed() for task, found in features.items()}
-            views = {task: found.vector for task, found in read.items()}
-            return Pass(self.sharing.outputs(read, self.heads_by_task()), features, views)
+            return self._viewed(features)
         outputs = self._at_once(features) if how.at_once and len(features) >= MANY else None
         return Pass(outputs or self.sharing.outputs(features, self.heads_by_task()), features)
 
@@ -134,6 +133,17 @@ class MultiTaskModel(nn.Module):
 
     def _pass(self, how: How) -> Run:
         return self._in_training if self.training and not how.partial else self._features
+
+    def _viewed(self, features: dict[str, Features]) -> Pass:
+        """Heads on views of the one vector: by one batched product, where they are alike."""
+        vector = next(iter(features.values())).vector
+        view = vector.expand(len(features), *vector.shape)
+        outputs = batched([self.heads[slot(task)] for task in features], view)
+        if outputs is not None:
+            return Pass(dict(zip(features, outputs.unbind(), strict=True)), features, [view])
+        read = {task: found.viewed() for task, found in features.items()}
+        views = [found.vector for found in read.values()]
+        return Pass(self.sharing.outputs(read, self.heads_by_task()), features, views)
 
     def _reads_trunk(self, features: Mapping[str, Features]) -> bool:
         """Whether each head reads its own task's features alone, and the vector of all is the trunk's tensor."""

@@ -65,12 +65,33 @@ def joined(heads: Sequence[nn.Module], vector: Tensor) -> Sequence[Tensor] | Non
 
     Shapes: vector (B, D) -> (B, width_t) for each
     """
-    layers = [head.layers for head in heads if isinstance(head, LinearHead) and head.reader.on_vector]
+    layers = _linear(heads)
     if len(layers) < len(heads):
         return None
     weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
     outputs: Sequence[Tensor] = functional.linear(vector, weight, bias).split([its.out_features for its in layers], 1)
     return outputs
+
+
+def batched(heads: Sequence[nn.Module], vector_TBD: Tensor) -> Tensor | None:
+    """The outputs of linear heads of one shape, each on a vector of its own, by one batched product; None: no such.
+
+        y_t = f_t W_t^T + b_t
+
+    Shapes: vector (T, B, D) -> (T, B, width)
+    """
+    layers = _linear(heads)
+    if len(layers) < len(heads) or len({layer.weight.shape for layer in layers}) > 1:
+        return None
+    weight_TCD, bias_TC = (torch.stack(its) for its in zip(*((lay.weight, lay.bias) for lay in layers), strict=True))
+    if weight_TCD.requires_grad:  # which lies the other way round, and would be turned head by head
+        weight_TCD.register_hook(lambda gradient: gradient.contiguous())
+    return torch.baddbmm(bias_TC[:, None], vector_TBD, weight_TCD.transpose(1, 2))
+
+
+def _linear(heads: Sequence[nn.Module]) -> list[nn.Linear]:
+    """The layers of those that are linear and read the vector."""
+    return [head.layers for head in heads if isinstance(head, LinearHead) and head.reader.on_vector]
 
 
 class MlpHead(Head):

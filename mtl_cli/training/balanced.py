@@ -197,9 +197,11 @@ class Balanced:
             if column.name in reached:
                 parameter = parameters[column.name]
                 parameter.grad = direction_P[column.start : column.stop].view(column.shape).to(parameter.dtype)
-        for task, factor in zip(look.tasks, self._kit.own_factors(look).unbind(), strict=True):
+        factors_T = self._kit.own_factors(look)
+        even = look.even and factors_T is look.c_T
+        for task, factor in zip(look.tasks, factors_T.unbind(), strict=True):
             for name, gradient in gradients.own_of(task).items():
-                parameters[name].grad = gradient * factor.to(gradient)
+                parameters[name].grad = gradient if even else gradient * factor.to(gradient)
 
     def _filled(self, gradients: dict[str, Tensor], names: Sequence[str]) -> list[Tensor]:
         if self._kit.processes.grouped:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_cli.contracts import Column
-from mtl_cli.gramian import gramian_of
+from mtl_cli.gramian import gramian_of, products_of, summed
 from mtl_cli.processes import Portion
 from mtl_cli.training.faults import Faults, found, largest
 from mtl_cli.training.graph import Usage
@@ -151,7 +151,10 @@ class Gradients:
     def gramian(self) -> Tensor:
         """Over all shared parameters, of one independent part. Shapes: (T, T), float64 on the CPU"""
         (rows_TP,) = self.rows
-        return gramian_of(rows_TP, rows_TP) + self.layers.gramian()
+        if not self.layers.names:
+            return gramian_of(rows_TP, rows_TP)
+        gramian_TT = summed([*products_of(rows_TP, rows_TP), *self.layers.products()])
+        return (gramian_TT + gramian_TT.T) / 2
 
     def combined(self, factors_T: Tensor) -> Tensor:
         """sum_t factor_t g_t, likewise. Shapes: (T,) -> (P,)"""
@@ -288,9 +291,9 @@ class Gradients:
         if trunk is None:
             self.blurred = True
             return from_losses(roots, flat)
-        if views is None or forward.in_one is None:
+        if views is None or forward.in_one is None or len(tasks) < len(self._active):
             return from_trunk(roots, trunk, own)
-        return from_views(self._scale.up(forward.in_one), trunk, [views[task] for task in tasks], flat)
+        return from_views(self._scale.up(forward.in_one), trunk, views, flat)
 
     def _unscaled(self, given: Sequence[Tensor | None]) -> list[Tensor | None]:
         return [None if part is None else self._scale.down(part.to(self._like.dtype)) for part in given]

@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 from torch.nn import functional
 
-from mtl_cli.gramian import CHUNK, gramian_of
+from mtl_cli.gramian import CHUNK, products_of
 from mtl_cli.training.graph import Usage
 from mtl_cli.training.layers import Layer, find, pays
 
@@ -44,9 +43,9 @@ class Layers:
             if gradient is not None:
                 layer.put_all(gradient)
 
-    def gramian(self) -> Tensor | int:
-        """Over all of their parameters; 0 without any. Shapes: (T, T), float64 on the CPU"""
-        return sum(layer.gramian() for layer in self._all)
+    def products(self) -> list[Tensor]:
+        """What sums up to the Gramian over all of their parameters. Shapes: (chunks, T, T) each"""
+        return [product for layer in self._all for product in layer.products()]
 
     def combined(self, factors_T: Tensor) -> dict[str, Tensor]:
         """sum_t factor_t g_t, by the parameters' names. Shapes: (T,) -> the parameters'"""
@@ -85,21 +84,21 @@ class LayerGramian:
         """All tasks'. Shapes: (T, N, fan_out), or (T, B, fan_out, H, W)"""
         _put(self._outputs_TFN, gradients)
 
-    def gramian(self) -> Tensor:
-        """Over the weight and the bias. Shapes: (T, T), float64 on the CPU"""
+    def products(self) -> list[Tensor]:
+        """What sums up to the Gramian over the weight and the bias. Shapes: (chunks, T, T) each"""
         size, outputs_TFN = self.layer.size, self._outputs_TFN
-        total_TT = torch.zeros(len(outputs_TFN), len(outputs_TFN), dtype=torch.float64)
+        found: list[Tensor] = []
         step = max(1, CHUNK // size.positions)
         for group, inputs_DN in enumerate(_seen(self.layer)):
             products_NN = inputs_DN.T @ inputs_DN
             begin, end = group * size.fan_out, (group + 1) * size.fan_out
             for start in range(begin, end, step):
                 some = outputs_TFN[:, start : min(start + step, end)]
-                total_TT += gramian_of(some.flatten(1), (some @ products_NN).flatten(1))
+                found += products_of(some.flatten(1), (some @ products_NN).flatten(1))
         if self.layer.bias is not None:
             sums_TF = outputs_TFN.sum(2)
-            total_TT += gramian_of(sums_TF, sums_TF)
-        return (total_TT + total_TT.T) / 2
+            found += products_of(sums_TF, sums_TF)
+        return found
 
     def combined(self, factors_T: Tensor) -> list[Tensor]:
         """sum_t factor_t g_t of each of its parameters. Shapes: (T,) -> the parameters'"""

@@ -31,7 +31,7 @@ class Forward(NamedTuple):
     in_one: Tensor | None
     features: list[dict[str, Features]]
     portions: list[Portion]
-    views: list[dict[str, Tensor] | None]
+    views: list[list[Tensor] | None]
 
 
 class Passes:

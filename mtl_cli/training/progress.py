@@ -88,7 +88,7 @@ class Totals:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from another's state."""
         self._tally = Tally()
-        self._table[:] = state["table"].numpy()
+        self._table[:] = state["table"].cpu().numpy()
         self._penalties = {name: (float(total), int(count)) for name, (total, count) in state["penalties"].items()}
         self._left_out, self._skipped = dict(state["left_out"]), dict(state["skipped"])
         self.conflicts.load_state_dict(state["conflicts"])

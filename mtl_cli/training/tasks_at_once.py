@@ -32,9 +32,15 @@ def trunk_of(forward: Forward, tasks: Sequence[str]) -> Tensor | None:
 
 
 def from_views(root_T: Tensor, trunk: Tensor, views: Sequence[Tensor], own: Sequence[nn.Parameter]) -> Begun:
-    """Where each task reads a view of the trunk's tensor: one backward pass of all tells every gradient there."""
+    """Where each task reads a view of the trunk's tensor: one backward pass of all tells every gradient there.
+
+    views: one a task, or all in one, (T, trunk's).
+    """
     found = torch.autograd.grad(root_T, [*views, *own], constant(1.0, root_T), allow_unused=True)
-    return _at_trunk(trunk, found[: len(views)], found[len(views) :])
+    arrived, given = found[: len(views)], found[len(views) :]
+    if views[0].dim() > trunk.dim() and arrived[0] is not None:
+        return Begun([trunk], [arrived[0]], [*given])
+    return _at_trunk(trunk, arrived, given)
 
 
 def from_trunk(roots: Sequence[Tensor], trunk: Tensor, own: Sequence[Sequence[nn.Parameter]]) -> Begun:
@@ -56,13 +62,24 @@ def from_losses(roots: Sequence[Tensor], own: Sequence[nn.Parameter]) -> Begun:
     return Begun([*roots], [*eye_TT.unbind(1)], [*found])
 
 
-def over_shared(begun: Begun, sought: Sequence[Any]) -> Sequence[Tensor | None]:
-    """Each task's gradients at parameters and edges; None: no task reaches it. Shapes: -> (T, sought's) each"""
-    if not sought:  # tasks that share nothing with one another
-        return ()
-    found: Sequence[Tensor | None] = torch.autograd.grad(
-        begun.at, sought, begun.given, allow_unused=True, is_grads_batched=True
-    )
+def over_shared(begun: Begun, sought: Sequence[Any]) -> list[Tensor | None]:
+    """Each task's gradients at parameters and edges; None: no task reaches it. Shapes: -> (T, sought's) each
+
+    By torch.vmap: what `is_grads_batched` takes goes through convolutions task by task.
+    """
+    found: list[Tensor | None] = [None for _ in sought]
+    if not sought:
+        return found
+    reached: list[int] = []
+
+    def of_one(*given: Tensor) -> tuple[Tensor, ...]:
+        gradients = torch.autograd.grad(begun.at, sought, given, allow_unused=True)
+        reached[:] = [k for k, gradient in enumerate(gradients) if gradient is not None]
+        return tuple(gradients[k] for k in reached)
+
+    batched = torch.vmap(of_one)(*begun.given)
+    for k, gradients in zip(reached, batched, strict=True):
+        found[k] = gradients
     return found
 
 

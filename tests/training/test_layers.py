@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from mtl_cli.gramian import summed
 from mtl_cli.training import layer_gramian
 from mtl_cli.training.engine import Reason, Skipped
 from mtl_cli.training.faults import Faults
@@ -75,7 +76,7 @@ def test_a_layers_gramian_and_sums_are_those_of_its_rows(
         rows.append(torch.cat([part.flatten() for part in parts]).double())
     rows_TP, factors_T = torch.stack(rows), torch.tensor([0.3, -1.0, 2.0, 0.0], dtype=torch.float64)
     expected_TT, norms_T = rows_TP @ rows_TP.T, rows_TP.norm(dim=1)
-    apart_TT = (held.gramian() - expected_TT) / torch.outer(norms_T, norms_T)
+    apart_TT = (summed(held.products()) - expected_TT) / torch.outer(norms_T, norms_T)
     assert apart_TT.abs().max() < far
     combined = held.combined(factors_T)
     sum_P = torch.cat([combined[name].flatten() for name in parameters]).double()
@@ -88,7 +89,7 @@ def test_a_task_that_does_not_reach_a_layer_has_zeros_there() -> None:
     held = Layers(find(losses.values(), dict(layer.named_parameters())), 3)
     held.put(1, frozenset({"weight"}), torch.autograd.grad(losses["task1"], held.edges(frozenset({"weight"}))))
     assert held.edges(frozenset({"another"})) == []
-    assert (held.gramian() != 0).nonzero().tolist() == [[1, 1]]
+    assert (summed(held.products()) != 0).nonzero().tolist() == [[1, 1]]
 
 
 class Twice(nn.Module):
