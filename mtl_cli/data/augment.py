@@ -7,6 +7,8 @@ order, on any device, and after a resume.
 import math
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
@@ -14,6 +16,7 @@ from torch.nn.functional import interpolate, pad
 from mtl_cli.data.base import Moments, Preparation, Stream
 from mtl_cli.draws import seed_of
 
+Host = npt.NDArray[np.int64]
 CHUNK = 65536
 BITS = 21
 """Bits of one hash that decide one offset; three draws fit in 63."""
@@ -45,7 +48,7 @@ def restored(inputs: Tensor, preparation: Preparation) -> Tensor:
     return (inputs * std + mean).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def augmented(raw: Tensor, preparation: Preparation, index: Tensor, seed: int, epoch: int) -> Tensor:
+def augmented(raw: Tensor, preparation: Preparation, index: Host, seed: int, epoch: int) -> Tensor:
     """The model's inputs in training: each image cropped and flipped by its own draws, then prepared.
 
     The crop is a window of the image's size at a random place of the image with a border of `crop` pixels that are
@@ -54,10 +57,10 @@ def augmented(raw: Tensor, preparation: Preparation, index: Tensor, seed: int, e
     Args:
         raw: a batch; vectors are scaled only.
         preparation: mean, deviation, crop and flip.
-        index: of each sample in its data set, which names its draws; on raw's device.
+        index: of each sample in its data set, which names its draws.
         seed: of the run.
         epoch: the draws' other name.
-    Shapes: raw (B, C, H, W) uint8 or (B, D) float32, index (B,) int64 -> as `prepare`
+    Shapes: raw (B, C, H, W) uint8 or (B, D) float32, index (B,) -> as `prepare`
     """
     if raw.ndim == 2 or not (preparation.crop or preparation.flip):
         return prepare(raw, preparation)
@@ -65,45 +68,47 @@ def augmented(raw: Tensor, preparation: Preparation, index: Tensor, seed: int, e
     return prepare(_window(raw, preparation, draws), preparation)
 
 
-def hashed(index: Tensor, seed: int) -> Tensor:
+def hashed(index: Host, seed: int) -> npt.NDArray[np.uint64]:
     """63 random bits for each index: the splitmix64 generator with state seed + index.
 
         z = seed + (index + 1) 0x9E3779B97F4A7C15
         z = (z ^ z >> 30) 0xBF58476D1CE4E5B9;  z = (z ^ z >> 27) 0x94D049BB133111EB;  z ^ z >> 31
 
-    Shapes: index (B,) int64 -> (B,) int64, not negative
-    Note: torch has no unsigned shift of 64 bits, so the sign's copies are masked away; the top bit is dropped.
+    Shapes: index (B,) -> (B,)
+    Note: the top bit is dropped.
     Source: Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
     """
-    z = (index + 1) * _signed(0x9E3779B97F4A7C15) + seed
-    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
-    return (z ^ _shifted(z, 31)) & (2**63 - 1)
+    z = (index.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return (z ^ z >> np.uint64(31)) & np.uint64(2**63 - 1)
 
 
-def _shifted(z: Tensor, bits: int) -> Tensor:
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
+def _window(raw: Tensor, preparation: Preparation, draws: npt.NDArray[np.uint64]) -> Tensor:
+    """Each image's window, mirrored where its draw says so, by one gather over the bordered batch.
 
-
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word
-
-
-def _window(raw: Tensor, preparation: Preparation, draws: Tensor) -> Tensor:
-    """Each image's window, mirrored where its draw says so, by one gather over the bordered batch."""
+    What is drawn is worked out on the host, where it costs a device no launches.
+    """
     batch, channels, height, width = raw.shape
-    crop = preparation.crop
-    offsets = 2 * crop + 1
-    down = (draws & (2**BITS - 1)) * offsets >> BITS
-    right = (draws >> BITS & (2**BITS - 1)) * offsets >> BITS
-    mirrored = (draws >> 2 * BITS & 1).bool() & preparation.flip
-    across = torch.arange(width, device=raw.device)
-    columns = right[:, None] + torch.where(mirrored[:, None], width - 1 - across, across)
-    rows = down[:, None] + torch.arange(height, device=raw.device)
-    places = rows[:, :, None] * (width + 2 * crop) + columns[:, None, :]
+    crop, bits = preparation.crop, draws.astype(np.int64)
+    offsets, wide = 2 * crop + 1, width + 2 * crop
+    down, right = ((bits >> shift & (2**BITS - 1)) * offsets >> BITS for shift in (0, BITS))
+    mirrored = (bits >> 2 * BITS & 1).astype(bool) & preparation.flip
+    first = down * wide + right + mirrored * (width - 1)
+    told = torch.from_numpy(np.stack([first, 1 - 2 * mirrored])).to(raw.device, non_blocking=True)
+    first_B, step_B = told
+    down_H, across_W = _steps(height, wide, raw.device), _steps(width, 1, raw.device)
+    columns_BW = first_B[:, None] + step_B[:, None] * across_W
+    places_BHW = columns_BW[:, None] + down_H[:, None]
     bordered = pad(raw, (crop, crop, crop, crop)).flatten(2)
-    index = places.view(batch, 1, -1).expand(-1, channels, -1)
+    index = places_BHW.view(batch, 1, -1).expand(-1, channels, -1)
     return bordered.gather(2, index).view(raw.shape)
+
+
+@lru_cache(maxsize=64)
+def _steps(count: int, step: int, device: torch.device) -> Tensor:
+    """0, step, 2 step, ...; kept, as each batch wants them."""
+    return step * torch.arange(count, device=device)
 
 
 @lru_cache(maxsize=64)

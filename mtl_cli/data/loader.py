@@ -165,7 +165,7 @@ class TrainLoader:
 
     def _places(
         self, shelf: Shelf, epoch: int, spans: Iterable[tuple[int, int]]
-    ) -> Iterator[tuple[Tensor, Tensor, Host]]:
+    ) -> Iterator[tuple[Tensor, Host, Host]]:
         order = Rounds(self._seed, epoch, shelf.name, len(shelf), self._device)
         return (order.between(first, last) for first, last in spans)
 
@@ -204,8 +204,8 @@ class Rounds:
         self._host = torch.empty(0, dtype=torch.long)
         self._there = self._host
 
-    def between(self, first: int, last: int) -> tuple[Tensor, Tensor, Host]:
-        """Positions `first` to `last`: rows, names of their draws (row + round x count), and rows on the host.
+    def between(self, first: int, last: int) -> tuple[Tensor, Host, Host]:
+        """Positions `first` to `last`: rows, and on the host names of their draws (row + round x count) and rows.
 
         Shapes: -> (last - first,) each
         """
@@ -215,12 +215,12 @@ class Rounds:
             end = min(self._count, begin + last - first)
             self._turn(number)
             rows.append(self._there[begin:end])
-            draws.append(rows[-1] + number * self._count)
-            host.append(self._host[begin:end])
+            host.append(self._host[begin:end].numpy())
+            draws.append(host[-1] + number * self._count)
             first += end - begin
         if len(rows) == 1:
-            return rows[0], draws[0], host[0].numpy()
-        return torch.cat(rows), torch.cat(draws), torch.cat(host).numpy()
+            return rows[0], draws[0], host[0]
+        return torch.cat(rows), np.concatenate(draws), np.concatenate(host)
 
     def _turn(self, number: int) -> None:
         """Draws the order of one round, unless it is the present one."""

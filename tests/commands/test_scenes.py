@@ -1,5 +1,6 @@
 """What the pictures show is what the model was given and what it said."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,7 +29,7 @@ def test_restored_is_the_inverse_of_prepared_for_every_byte() -> None:
 def test_an_augmented_image_is_shown_as_it_was_cropped_and_mirrored() -> None:
     raw = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     plain = Preparation(mean=(0.0,) * 3, std=(1.0,) * 3, crop=2, flip=True)
-    index = torch.arange(5)
+    index = np.arange(5)
     expected = augmented(raw, plain, index, 3, 4).to(torch.uint8)
     assert not torch.equal(expected, raw)
     its = preparation(crop=2, flip=True)
