@@ -1,7 +1,8 @@
-"""Peak memory of a balancing step beside plain training's, each in a fresh process.
+"""Peak memory of a balancing step beside plain training's.
 
-`python -m bench.memory SIDE BACKBONE TASKS BATCH DEVICE` is one of them: it prints the bytes that three steps of that
-side took at most beyond what was there when all was imported (on a CPU), or that torch allocated at most (on a GPU).
+On a CPU each is a fresh process, `python -m bench.memory SIDE BACKBONE TASKS BATCH DEVICE`, which prints the bytes that
+three steps of that side took at most beyond what was there when all was imported; on a GPU, whose allocator counts
+exactly, it is what torch allocated at most beyond what it held before, in this process.
 """
 
 import gc
@@ -35,6 +36,8 @@ def one(side: str, backbone: str, count: int, rows: int, device: torch.device) -
     model = make_model(backbone, tasks, **(THE_CNN if backbone == "cnn" else {})).to(device)
     batch = make_batch(list(tasks), rows, device)
     step: Step = by_hand(model, batch) if side == "plain" else by_mtl(model, tasks, batch, "fixed", side)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # by_mtl has tried ways that it does not take
     for number in range(3):
         step(number)
     return _peak(device) - before

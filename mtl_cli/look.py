@@ -25,7 +25,7 @@ class Look:
     columns: where each shared parameter lies in a row; empty where only losses were asked for.
     penalties: what was added after balancing, by name.
     heldout: a look at data that is not trained on, for methods that need it.
-    own: each task's unscaled gradient over its own parameters, by their names.
+    own: each task's unscaled gradient over its own parameters, by their names; until the step is taken.
     known_T: the coefficients on the host, float64, where they are known there.
     left_out: tasks that had labels, but whose loss or gradient was not finite.
     eps: how much of the norms' product rounding may take from an entry of the Gramian.
@@ -356,7 +356,8 @@ def constant(value: float, like_T: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _constant(value: float, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full((count,), value, dtype=dtype, device=device)
+    with torch.inference_mode(mode=False):  # else those that come later could not differentiate with it
+        return torch.full((count,), value, dtype=dtype, device=device)
 
 
 def _eps(numbers: Tensor) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mtl_cli import gramian
 from mtl_cli.contracts import Column
 from mtl_cli.gramian import gramian_of
-from mtl_cli.look import Look
+from mtl_cli.look import Look, constant
 
 C = torch.tensor([0.5, 2.0, -3.0], dtype=torch.float64)
 
@@ -158,3 +158,12 @@ def test_a_draw_is_a_function_of_seed_step_and_name_and_leaves_the_global_state_
 def test_a_column_says_where_a_parameter_lies() -> None:
     assert Column("w", 5, torch.Size([2, 3])).stop == 11
     assert Column("scalar", 5, torch.Size([])).stop == 6
+
+
+def test_coefficients_that_were_first_wanted_without_gradients_can_be_differentiated_with() -> None:
+    with torch.inference_mode():
+        ones_T = constant(1.0, torch.zeros(7))
+    weight = torch.ones(7, requires_grad=True)
+    (ones_T * weight).sum().backward()
+    assert weight.grad is not None
+    assert constant(1.0, torch.zeros(7)) is ones_T

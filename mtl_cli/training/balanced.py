@@ -92,7 +92,7 @@ class Balanced:
         exact: bool,
         wants: Wants,
         penalties: dict[str, Tensor] | None,
-        together: bool | None = None,
+        together: bool = True,
     ) -> Gradients:
         """Summed over micro-batches and processes, for each independent piece; the losses go into `look`.
 
@@ -111,7 +111,7 @@ class Balanced:
             wants,
             self._last_stage,
             self._may_leave_out(batches, exact, wants),
-            self.together if together is None else together,
+            together and self.together and not kit.passes.compiled,
         )
         at_once = exact and len(batches) == 1 and not wants.trunk
         for batch in batches:
@@ -198,10 +198,13 @@ class Balanced:
                 parameter = parameters[column.name]
                 parameter.grad = direction_P[column.start : column.stop].view(column.shape).to(parameter.dtype)
         factors_T = self._kit.own_factors(look)
-        even = look.even and factors_T is look.c_T
+        even, taken = look.even and factors_T is look.c_T, set[int]()
         for task, factor in zip(look.tasks, factors_T.unbind(), strict=True):
             for name, gradient in gradients.own_of(task).items():
-                parameters[name].grad = gradient if even else gradient * factor.to(gradient)
+                # a gradient may be that of two parameters, each of which is clipped where it lies
+                fresh = even and gradient.data_ptr() not in taken
+                parameters[name].grad = gradient if fresh else gradient * factor.to(gradient)
+                taken.add(gradient.data_ptr())
 
     def _filled(self, gradients: dict[str, Tensor], names: Sequence[str]) -> list[Tensor]:
         if self._kit.processes.grouped:

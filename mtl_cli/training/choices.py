@@ -66,7 +66,7 @@ def _tasks(engine: Engine) -> Choice:
         engine.by_task.together = candidate == "together"
 
     # it takes more memory, and an operation may have no batched form, as what is compiled has none
-    return Choice("tasks", "passes of the tasks", ("apart", "together"), apply, fails=(RuntimeError,))
+    return Choice("tasks", "passes of the tasks", ("apart", "together"), apply, fails=(RuntimeError,), looking=True)
 
 
 def _layers(engine: Engine) -> Choice:
@@ -81,6 +81,7 @@ def _layers(engine: Engine) -> Choice:
         opening=2,
         pays=lambda _: bool(engine.by_task.left_out),
         unpaid="no layer was left out of rows",
+        looking=True,
     )
 
 

@@ -105,6 +105,7 @@ class Engine:
         self._moved = [*model.buffers(), *methods.weighting.state_dict().values()]
         """What gradients may move on the way to them: running statistics, and the state of a weighting."""
         self._before = [tensor.detach().clone() for tensor in self._moved]
+        self._copies = _alike(self._before, self._moved)
         self._check()
 
     @property
@@ -126,7 +127,8 @@ class Engine:
         asked = [needs for needs in self.methods.needs if needs.level != "losses"]
         several = max(Counter(self.model.part_of.values()).values()) > 1
         exact = bool(asked) and all(needs.at == "shared" for needs in asked)
-        return self.balanced and exact and several and self.device.type != "cpu"
+        eager = not self.model.compiled  # what is compiled has no batched backward pass
+        return self.balanced and exact and several and eager and self.device.type != "cpu"
 
     @property
     def device(self) -> torch.device:
@@ -178,8 +180,8 @@ class Engine:
             look.again_by(lambda: self._again(batches, look, seed, wants.pieces))
         if heldout is not None:
             look.heldout = self._look_aside(heldout, look.step)
-        if self._moved and (by_task or not self.unread.on):
-            torch._foreach_copy_(self._before, self._moved)  # one call for many small ones
+        for before, moved in self._copies:
+            torch._foreach_copy_(before, moved)
         begun = time.perf_counter()
         try:
             faults = self.by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
@@ -288,6 +290,16 @@ class Engine:
             raise ConfigError("the method needs one tensor that all shared parameters lie before: take sharing=hard")
         if any(needs.at != "shared" and needs.batches > 1 for needs in asked):
             raise ConfigError("independent batches are looked at over all shared parameters only: take gradients there")
+
+
+def _alike(before: Sequence[Tensor], moved: Sequence[Tensor]) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Pairs of those that lie on one device and are of one type: such are copied by one call."""
+    kinds: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
+    for old, new in zip(before, moved, strict=True):
+        olds, news = kinds.setdefault((new.device, new.dtype), ([], []))
+        olds.append(old)
+        news.append(new)
+    return list(kinds.values())
 
 
 def _names(parameters: Mapping[str, nn.Parameter], wanted: Sequence[nn.Parameter]) -> frozenset[str]:

@@ -61,6 +61,11 @@ class Passes:
         self._labels: tuple[float, ...] = ()
         self._counts_T = torch.empty(0)
 
+    @property
+    def compiled(self) -> bool:
+        """Whether they run compiled."""
+        return self._model.compiled
+
     def active(self, batches: Sequence[Batch]) -> list[str]:
         """Tasks with a label in any of these batches, from the host's counts. In the order of the task set."""
         found = {t for batch in batches for part in batch.parts for t, n in part.labelled.items() if n > 0}
@@ -116,7 +121,7 @@ class Passes:
         """
         parts = [part for part in batch.parts if _present(part, active)]
         tasks = [_present(part, active) for part in parts]
-        layered = self.may.layered and self._half is None and not self._model.compiled
+        layered = self.may.layered and self._half is None and not self.compiled
         if not (self.together and layered) or len(parts) < 2 or max(map(len, tasks)) > 1:
             return None
         return {task: len(part.inputs) for (task,), part in zip(tasks, parts, strict=True)}

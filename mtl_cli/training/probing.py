@@ -32,6 +32,7 @@ class Choice(NamedTuple):
     name, and words for it. candidates: the first stays unless another is clearly faster. apply: makes the next steps
     take one. opening: steps of the first before any other is tried. pays: whether trying is worth it, given the seconds
     that a step takes; unpaid: why not. fails: errors of a candidate that only mean that it is not to be had here.
+    looking: whether candidates differ only in steps in which methods look at gradients, so that no other counts.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Choice(NamedTuple):
     pays: Callable[[float], bool] = lambda seconds: True  # noqa: ARG005  # the signature
     unpaid: str = "trying more would not pay, or too few steps could be compared"
     fails: tuple[type[Exception], ...] = ()
+    looking: bool = False
 
 
 class Timing(NamedTuple):
@@ -88,7 +90,7 @@ def decide(choice: Choice, taken: int, timings: Sequence[Timing]) -> str | None:
 
 def comparable(choice: Choice, timings: Sequence[Timing]) -> dict[str, list[float]] | None:
     """Seconds a row of each candidate in like steps; None: there are too few of every kind."""
-    for looked in (False, True):
+    for looked in (True,) if choice.looking else (False, True):
         like = [timing for timing in timings if timing.looked == looked]
         found = {c: [t.seconds / t.rows for t in like if t.candidate == c] for c in choice.candidates}
         if all(len(its) >= TIMED for its in found.values()):
@@ -163,7 +165,7 @@ class Probes:
         """Goes on from another's state: what was decided is not probed again."""
         for choice in list(self._open):
             if (told := state["decided"].get(choice.name)) not in choice.candidates:
-                break
+                continue
             self._settle(choice, told, f"{choice.words}: {told}, as the run's first steps decided")
         if not self.settled and self._open[0].name == state["probed"]:
             self._taken = int(state["taken"])

@@ -94,6 +94,27 @@ def test_steps_that_cannot_be_compared_end_the_probing(monkeypatch: pytest.Monke
     assert (run.probes.decided, run.form) == ({"form": "slow"}, "slow")
 
 
+def test_what_differs_in_steps_that_look_alone_is_decided_by_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Clocked(monkeypatch, {"slow": 1.0, "fast": 0.5}, looking=True)
+    run.run(MOST, dear=lambda step: step % 40 == 0)
+    assert run.probes.decided == {"form": "slow"}
+    assert len(run.taken) == MOST
+    again = Clocked(monkeypatch, {"slow": 1.0, "fast": 0.5}, looking=True)
+    again.run(MOST, dear=lambda step: step % 2 == 0)
+    assert again.probes.decided == {"form": "fast"}
+
+
+def test_a_choice_that_a_checkpoint_does_not_know_is_made_and_the_others_stay_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Clocked(monkeypatch, {"slow": 1.0, "fast": 0.5})
+    applied: list[str] = []
+    known = Choice("known", "what is known", ("a", "b"), applied.append)
+    probes = Probes([run.choice, known], run.told.append, Processes())
+    probes.load_state_dict({"decided": {"known": "b"}, "probed": "", "taken": 0, "timings": []})
+    assert (probes.decided, applied, probes.settled) == ({"known": "b"}, ["b"], False)
+
+
 @pytest.mark.parametrize("stop", range(1, 8))
 def test_an_interrupted_probing_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
     seconds = {"slow": 1.0, "fast": 0.74}

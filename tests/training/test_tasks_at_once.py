@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from mtl_cli.aggregation.base import Aggregation
-from mtl_cli.backbones.base import BackboneFactory, Features
+from mtl_cli.backbones.base import BackboneFactory, Features, Spec
 from mtl_cli.backbones.cnn import CnnBackbone
 from mtl_cli.backbones.options import BACKBONES
 from mtl_cli.beneath import CONF, packaged
@@ -24,6 +24,7 @@ from mtl_cli.sharing.hard import HardSharing
 from mtl_cli.sharing.options import Hard
 from mtl_cli.tasks.base import Task
 from mtl_cli.tasks.heads import LinearHead
+from mtl_cli.tasks.heads import batched as heads_of_one_shape
 from mtl_cli.tasks.options import Linear
 from mtl_cli.training import gradients, layer_gramian
 from mtl_cli.training.average import Average
@@ -383,3 +384,62 @@ def test_where_an_operation_has_no_batched_form_the_run_goes_on_with_a_pass_a_ta
     assert probes.decided == {"tasks": "apart"}
     assert told[0].startswith("passes of the tasks: apart, as together does not work here (")
     assert furthest(plain.parameters(), tried.parameters()) == 0
+
+
+@pytest.mark.usefixtures("device")
+def test_compiled_passes_keep_a_pass_a_task_whatever_was_decided(batched: list[int]) -> None:
+    toy, data = make(make_data(), aggregation="upgrad"), make_data()
+    toy.model.compile_training()
+    assert "tasks" not in offered(toy)
+    toy.engine.by_task.together = True
+    toy.model._compiled = toy.model._in_training = toy.model._features  # compiled, as far as anybody can tell
+    toy.step([data.batch(ALL)], 0)
+    assert not batched
+
+
+def test_heads_of_one_shape_are_one_product_and_others_are_not() -> None:
+    torch.manual_seed(0)
+    heads = [LinearHead(Linear(at=None), Spec(5, ()), width, "x").double() for width in (3, 3, 2)]
+    view_TBD = torch.randn(2, 4, 5, dtype=torch.float64, requires_grad=True)
+    outputs = heads_of_one_shape(heads[:2], view_TBD)
+    assert outputs is not None
+    each = [head.layers(vector) for head, vector in zip(heads, view_TBD, strict=False)]
+    torch.testing.assert_close(outputs, torch.stack(each))
+    parameters = [p for head in heads[:2] for p in head.parameters()]
+    ours, theirs = (
+        torch.autograd.grad((found * torch.arange(3.0)).sum(), [view_TBD, *parameters])
+        for found in (outputs, torch.stack(each))
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+    assert heads_of_one_shape(heads, torch.randn(3, 4, 5, dtype=torch.float64)) is None
+
+
+def test_tasks_with_heads_of_one_shape_go_together_to_the_same_step(batched: list[int]) -> None:
+    data = make_data()
+    tasks = make_tasks(data)
+    data.targets["other"] = data.targets["digit"].flip(0)
+    del data.targets["odd"], data.targets["size"]
+    alike = {"digit": tasks["digit"], "other": copy.deepcopy(tasks["digit"])}
+    same(pair(data, make_model(alike), tasks=alike, aggregation="upgrad"), [[data.batch(ALL)], [data.batch(CUTS[0])]])
+    assert batched == [2, 2]
+
+
+def test_two_parameters_with_one_gradient_are_clipped_once_each() -> None:
+    class Twice(LinearHead):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            self.more = torch.nn.Parameter(torch.zeros_like(self.layers.bias))
+
+        def forward(self, features: Any) -> Tensor:
+            return super().forward(features) + self.more
+
+    data = make_data()
+    tasks = make_tasks(data)
+    model = make_model(tasks)
+    model.heads["task:digit"] = Twice(Linear(at=None), model.sharing.spec("digit"), 4, "x").double()
+    toy = make(data, model=model, tasks=tasks, aggregation="upgrad", clip=1e-3, lr=1.0)
+    before = toy.parameters()
+    toy.step([data.batch(ALL)], 0)
+    moved = torch.cat([(toy.parameters()[name] - p).flatten() for name, p in before.items()])
+    assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-5)

@@ -231,3 +231,20 @@ def test_a_run_goes_back_to_all_that_steps_move() -> None:
         mark.restore()
     assert furthest(*ends) == 0
     assert furthest(ends[0], toy.parameters()) > 0
+
+
+def test_a_step_that_fails_leaves_what_the_steps_before_it_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data()
+    toy = later(make(data, weighting="cov"))
+    for step in range(3):
+        toy.step([data.batch(slice(0, 12))], step)
+    before = copy.deepcopy(toy.engine.methods.weighting.state_dict())
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(toy.engine.passes, "forward", broken)
+    with pytest.raises(RuntimeError, match="no"):
+        toy.step([data.batch(slice(0, 12))], 3)
+    assert furthest(dict(before), dict(toy.engine.methods.weighting.state_dict())) == 0
+    assert any(float(number) > 0 for number in before.values())
