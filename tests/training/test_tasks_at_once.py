@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mtl_cli.aggregation.base import Aggregation
 from mtl_cli.backbones.base import BackboneFactory, Features, Spec
@@ -432,7 +433,7 @@ def test_two_parameters_with_one_gradient_are_clipped_once_each() -> None:
             self.more = torch.nn.Parameter(torch.zeros_like(self.layers.bias))
 
         def forward(self, features: Any) -> Tensor:
-            return super().forward(features) + self.more
+            return functional.linear(self.reader(features), self.layers.weight, self.layers.bias + self.more)
 
     data = make_data()
     tasks = make_tasks(data)
