@@ -18,8 +18,9 @@ from bench.step import THE_CNN, by_hand, by_mtl, make_batch, make_model, make_ta
 from bench.turns import Found, Row, Step, Told
 
 ABOUT = (
-    "Peak memory of three steps, each side in fresh processes: what they hold beyond their imports. A balancing\n"
-    "method may keep rows (T, P); in the last two they count: beside plain training plus 1.1 x T x P x 4 bytes."
+    "Peak memory of three steps: on a CPU what fresh processes hold beyond their imports, on a GPU what torch\n"
+    "allocates. A balancing method may keep rows (T, P); in the last two they count: beside plain training plus\n"
+    "1.1 x T x P x 4 bytes."
 )
 MIB = 2**20
 PROC, FORGET = Path("/proc/self"), "5"

@@ -27,7 +27,8 @@ def in_words(engine: Engine, option: Option, accumulate: int) -> str:
     words = ["1 backward pass a step"]
     own = ", through its own part" if len(set(engine.model.part_of.values())) > 1 else ""
     if exact:
-        words = [f"{tasks} backward passes a step, one a task{own}"]
+        tried = "; or 1 for all, which the first steps try" if engine.may_join_tasks else ""
+        words = [f"{tasks} backward passes a step, one a task{own}{tried}"]
     elif asked:
         words = [f"{tasks} short backward passes a step, one a task{own}, then 1 through all"]
     if isinstance(option, RenewedOption) and option.every > 1 and engine.balanced:

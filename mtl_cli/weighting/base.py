@@ -62,7 +62,7 @@ class Weighting(nn.Module, ABC):
         """Sees the losses, and the gradients that its needs declare, before the coefficients are taken."""
 
     def after_step(self, look: Look) -> None:  # a hook that most leave empty
-        """Moves its state, after the optimizer's step."""
+        """Moves its state, after the optimizer's step; the look's tensors may lie on another device than it."""
 
     def after_epoch(self, means: Mapping[str, float]) -> None:  # a hook that most leave empty
         """Moves its state at the end of an epoch, from the mean loss of each task that was active in it."""
