@@ -144,10 +144,13 @@ def _settle(engine: Engine, batch: Batch) -> None:
     if engine.device.type == "cpu":
         engine.passes.together = True
         return
-    said: list[str] = []
+    parts, said = (engine.model, engine.optimizer), list[str]()
+    before = [copy.deepcopy(part.state_dict()) for part in parts]
     probes = Probes(ways(engine), said.append, Processes())
     while not probes.settled:
         probes.timed([batch], partial(engine.step, [batch], 0, 1000))
+    for part, state in zip(parts, before, strict=True):
+        part.load_state_dict(state)
 
 
 def measure(told: Told) -> Found:

@@ -60,6 +60,7 @@ class Look:
         self._pull_back: Callable[[Tensor], Tensor] | None = None
         self._weights_T: Tensor | None = None
         self._combine: Callable[[Tensor], Tensor] | None = None
+        self._alone_combined: tuple[int, Callable[[Tensor], Tensor]] | None = None
         self._again: Callable[[], Tensor] | None = None
 
     @property
@@ -89,6 +90,13 @@ class Look:
         self.eps = max(self.eps, _eps(jacobians[0]))
         self._shares_KT = shares_KT
         self.columns = columns
+
+    def hold_combined(self, i: int, combine: Callable[[Tensor], Tensor]) -> None:
+        """Says that independent batch `i`, which has no rows among those held, can be combined by factors (T,) alone.
+
+        What is then told of the whole batch's gradients is told by the others', as if they were all.
+        """
+        self._alone_combined = i, combine
 
     def hold_sums(
         self, gramian_TT: Tensor, combine: Callable[[Tensor], Tensor], columns: tuple[Column, ...], like: Tensor
@@ -163,6 +171,12 @@ class Look:
         scale_T = self._scale(None, scaled=True)
         return scale_T[:, None] * gramian_of(whole[:, start:stop], whole[:, start:stop]) * scale_T
 
+    def moving(self) -> list[int]:
+        """The tasks whose gradient is not zero, or is not seen, as all labels are in a batch that is only combined."""
+        squares = self.gramian().diagonal().tolist()
+        unseen = None if self._alone_combined is None else self._shares()[self._alone_combined[0]].tolist()
+        return [t for t, square in enumerate(squares) if square > 0 or (unseen is not None and unseen[t] == 1)]
+
     def norms(self, at: At | None = None, scaled: bool = True) -> Tensor:
         """The Euclidean norm of each row. Shapes: (T,), float64 on the CPU."""
         return self.gramian(at=at, scaled=scaled).diagonal().clamp_min(0).sqrt()
@@ -203,7 +217,7 @@ class Look:
     def let_go(self) -> None:
         """Lets go of rows and graphs; what was computed of them stays."""
         self._jacobians, self.own, self._values_BD, self._pull_back = {}, {}, None, None
-        self._combine = self._again = None
+        self._combine = self._again = self._alone_combined = None
 
     def row(self, t: int, i: int | None = None) -> Tensor:
         """Task t's gradient over the shared parameters, scaled by c_t. Shapes: (P,)"""
@@ -240,6 +254,8 @@ class Look:
         whole = self._jacobians.get("shared", [])
         if i is None or len(whole) < 2:
             return self._combined(self.factors)
+        if self._alone_combined is not None and self._alone_combined[0] == i:
+            return self._alone_combined[1]((self.weights_T * self._scale(i, scaled=True)).to(self.losses_T))
         return (self.weights_T * self._scale(i, scaled=True)).to(whole[i]) @ whole[i]
 
     def total(self) -> Tensor:
@@ -281,10 +297,32 @@ class Look:
             whole = self._jacobians[at]
             if len(whole) == 1 and (i, j) != (None, None):
                 return self._gramian(None, None, at)
+            if at == "shared" and self._alone_combined is not None and (i, j) == (None, None):
+                self._gramians[at, i, j] = self._of_seen(self._alone_combined[0])
+                return self._gramians[at, i, j]
             first, second = (sum(whole[1:], whole[0]) if k is None else whole[k] for k in (i, j))
             gramian_TT = gramian_of(first, second)
             self._gramians[at, i, j] = self._add[at](gramian_TT) if at in self._add else gramian_TT
         return self._gramians[at, i, j]
+
+    def _of_seen(self, unseen: int) -> Tensor:
+        """The whole batch's Gramian, told by the independent batches but one: each task's gradient over its share."""
+        seen = [k for k in range(len(self._jacobians["shared"])) if k != unseen]
+        total_TT = torch.zeros(len(self.tasks), len(self.tasks), dtype=torch.float64)
+        for i in seen:
+            total_TT += self._gramian(i, i, "shared")
+            for j in seen[: seen.index(i)]:
+                cross_TT = self._gramian(j, i, "shared")
+                total_TT += cross_TT + cross_TT.T
+        share_T = self._shares()[seen].sum(0)
+        over_T = torch.where(share_T > 0, 1 / share_T, 0.0)
+        return torch.outer(over_T, over_T).mul_(total_TT)
+
+    def _shares(self) -> Tensor:
+        """What each independent batch has of each task's count, on the host. Shapes: (K, T) float64"""
+        assert self._shares_KT is not None
+        self._shares_KT = self._shares_KT.cpu().double()
+        return self._shares_KT
 
     def _combined(self, scaled_T: Tensor) -> Tensor:
         if self._combine is not None:
@@ -299,7 +337,7 @@ class Look:
         c_T = self._host() if scaled else torch.ones(len(self.tasks), dtype=torch.float64)
         if i is None or self._shares_KT is None:
             return c_T
-        share_T = self._shares_KT[i].cpu().double()
+        share_T = self._shares()[i]
         return torch.where(share_T > 0, c_T / share_T, 0.0)
 
     def _host(self) -> Tensor:

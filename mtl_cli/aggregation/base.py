@@ -90,7 +90,7 @@ class GramianAggregation(WeightedAggregation, ABC):
 
     def weights(self, look: Look) -> Tensor:
         """The solver's weights; 0 for a gradient of norm zero."""
-        moving = _moving(look)
+        moving = look.moving()
         if len(moving) == len(look.tasks):
             return self.solve(look)
         weights_T = torch.zeros(len(look.tasks), dtype=torch.float64)
@@ -100,13 +100,9 @@ class GramianAggregation(WeightedAggregation, ABC):
 
     def after_step(self, look: Look) -> None:
         """Moves the state of the tasks whose gradient is not zero."""
-        moving = _moving(look) if self._advances else []
+        moving = look.moving() if self._advances else []
         if moving:
             self.advance(look if len(moving) == len(look.tasks) else look.only(moving))
-
-
-def _moving(look: Look) -> list[int]:
-    return [t for t, square in enumerate(look.gramian().diagonal().tolist()) if square > 0]
 
 
 class Renewed(WeightedAggregation):

@@ -112,6 +112,7 @@ class Balanced:
             self._last_stage,
             self._may_leave_out(batches, exact, wants),
             together and self.together and not kit.passes.compiled,
+            wants.combined if exact and _one_pass(batches) else None,
         )
         at_once = exact and len(batches) == 1 and not wants.trunk
         for batch in batches:
@@ -134,7 +135,7 @@ class Balanced:
 
     def _may_leave_out(self, batches: Sequence[Batch], exact: bool, wants: Wants) -> bool:
         """Whether rows may leave layers out: all of the batch's activations are at hand, and nobody asks for rows."""
-        one_pass = len(batches) == 1 and len(batches[0].parts) == 1 and not self._kit.processes.grouped
+        one_pass = _one_pass(batches) and not self._kit.processes.grouped
         return self.layered and exact and one_pass and not wants.rows and not wants.last_stage and wants.pieces == 1
 
     def _forwards(
@@ -164,6 +165,8 @@ class Balanced:
             look.hold_sums(gradients.gramian, gradients.combined, gradients.columns, gradients.rows[0])
         elif gradients.exact:
             look.hold(gradients.rows, self._shares(batches, look, wants.pieces), gradients.columns)
+            if gradients.combined_alone is not None:
+                look.hold_combined(gradients.combined_alone, gradients.combine(add))
         else:
             look.combine_by(gradients.combine(add))
         look.own = {task: gradients.own_of(task) for task in look.tasks}
@@ -211,3 +214,8 @@ class Balanced:
             for name in names:
                 gradients.setdefault(name, torch.zeros_like(self._kit.parameters[name]))
         return [gradients[name] for name in names if name in gradients]
+
+
+def _one_pass(batches: Sequence[Batch]) -> bool:
+    """Whether there is one micro-batch of one part."""
+    return len(batches) == 1 and len(batches[0].parts) == 1

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from mtl_cli.aggregation.base import WeightedAggregation
 from mtl_cli.aggregation.options import RenewedOption, Sum
 from mtl_cli.data.base import Batch
 from mtl_cli.look import Look
@@ -39,8 +40,10 @@ def in_words(engine: Engine, option: Option, accumulate: int) -> str:
     words += ["1 more forward pass"] if weighting.again or aggregation.again else []
     size = _row_bytes(engine)
     pieces = max((needs.batches for needs in asked), default=1)
+    one = len(asked) == accumulate == len(set(engine.model.part_of.values())) == 1
+    added_up = int(pieces > 1 and one and _adds(engine))
     if exact and size:
-        words.append(f"rows {pieces * tasks} x {_size(size)}")
+        words.append(f"rows {(pieces - added_up) * tasks} x {_size(size)}")
     if engine.methods.aggregation.rows_kept and size:
         kept = engine.methods.aggregation.rows_kept * tasks
         words.append(f"state {kept} x {_size(size)} = {_size(kept * size)}")
@@ -103,6 +106,12 @@ def now() -> float:
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return time.perf_counter()
+
+
+def _adds(engine: Engine) -> bool:
+    """Whether the aggregation adds up gradients that it does not look at: they have no rows then."""
+    aggregation = engine.methods.aggregation
+    return isinstance(aggregation, WeightedAggregation) and aggregation.combines is not None
 
 
 def _row_bytes(engine: Engine) -> int:

@@ -32,7 +32,9 @@ class Gradients:
     columns: where each shared parameter lies in a row, or in a direction.
     layers: those that rows leave out.
     together: whether one batched backward pass gives the rows of all tasks of a pass, where it can.
-    blurred: whether what is not finite in one task's row may be so in another's, too: 0 times infinity.
+    blurred: whether what is not finite in one task's row may be so in another's, too, as 0 times infinity is, or is
+        found in no row.
+    combined_alone: the independent part that has no rows: its passes are kept, and gone through once by `combine`.
 
     Args:
         memory: where rows are written.
@@ -53,6 +55,7 @@ class Gradients:
         last_stage: frozenset[str],
         layered: bool = False,
         together: bool = False,
+        combined: int | None = None,
     ) -> None:
         self._parameters = parameters
         self._usage = usage
@@ -67,7 +70,8 @@ class Gradients:
         self._memory = memory
         self.columns = columns_of(parameters, usage.shared)
         self.together = together and exact and not (wants.trunk or wants.pull_back or wants.last_stage)
-        self.blurred = False
+        self.combined_alone = combined
+        self.blurred = combined is not None
         self._layered = layered
         self.layers = Layers([], 0)
         self._places = self.columns if exact else ()
@@ -109,8 +113,11 @@ class Gradients:
     @within("backward")
     def add(self, forward: Forward, piece: int) -> None:
         """One pass more; its graph is kept only where it is gone through again."""
-        if self._kept:
+        if self._kept or piece == self.combined_alone:
             self._forwards.append(forward)
+        if piece == self.combined_alone:
+            self._add_own(forward)
+            return
         if self._layered:
             self._leave_out(cheaper(forward.losses, self._parameters, self._usage))
         tasks = [task for task in self._active if task in forward.losses and forward.losses[task].requires_grad]
@@ -235,6 +242,8 @@ class Gradients:
                 yield trunk
 
     def _new_rows(self, piece: int = 0) -> Tensor:
+        if piece == self.combined_alone:
+            return self._like.new_zeros(len(self._active), 0)
         return self._memory.take(piece, len(self._active), self._places[-1].stop if self._places else 0, self._like)
 
     def _leave_out(self, layers: Sequence[Layer]) -> None:
@@ -242,6 +251,15 @@ class Gradients:
         names = [name for name in self._usage.shared if name not in self.layers.names]
         self._places = columns_of(self._parameters, names)
         self.rows = [self._new_rows()]
+
+    def _add_own(self, forward: Forward) -> None:
+        """The gradients of tasks' own parameters alone; the graph is kept."""
+        own = [name for task in forward.losses for name in self._usage.own[task]]
+        roots = [self._scale.up(loss) for loss in forward.losses.values() if loss.requires_grad]
+        if own and roots:
+            sought = [self._parameters[name] for name in own]
+            given = torch.autograd.grad(roots, sought, allow_unused=True, retain_graph=True)
+            accumulate(self.own, own, self._unscaled(given))
 
     def _add_task(self, task: str, forward: Forward, piece: int, keep: bool) -> None:
         t = self._active.index(task)

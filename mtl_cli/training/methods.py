@@ -20,6 +20,7 @@ class Wants(NamedTuple):
     shared: over all shared parameters. trunk, last_stage: there. pull_back: a way back from the trunk.
     rows: those gradients themselves, not only inner products and weighted sums of them.
     pieces: into how many independent parts each batch is split.
+    combined: the part of which nothing but a weighted sum of gradients is wanted; None: there is none.
     """
 
     shared: bool
@@ -28,6 +29,7 @@ class Wants(NamedTuple):
     last_stage: bool
     rows: bool
     pieces: int
+    combined: int | None = None
 
     @property
     def any(self) -> bool:
@@ -54,7 +56,12 @@ class Methods(NamedTuple):
         at = {needs.at for needs in asked}
         rows = [needs.at for needs in asked if needs.level == "rows"]
         pieces = max((needs.batches for needs in asked), default=1)
-        return Wants("shared" in at, "trunk" in at, "trunk" in rows, "last_stage" in at, bool(rows), pieces)
+        combined = self._combined() if pieces > 1 and not rows and at == {"shared"} and len(asked) == 1 else None
+        return Wants("shared" in at, "trunk" in at, "trunk" in rows, "last_stage" in at, bool(rows), pieces, combined)
+
+    def _combined(self) -> int | None:
+        """The independent part whose gradients the aggregation adds up, and does not look at."""
+        return self.aggregation.combines if isinstance(self.aggregation, WeightedAggregation) else None
 
     @within("balancing")
     def coefficients(self, look: Look) -> Tensor:

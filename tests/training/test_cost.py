@@ -40,6 +40,7 @@ ROW = f"{SHARED / 2**10:.1f} KiB"
             {"aggregation": "db"},
             f"3 backward passes a step, one a task; rows 3 x {ROW}; state 3 x {ROW} = {3 * SHARED / 2**10:.1f} KiB",
         ),
+        ({"aggregation": "sdmgrad"}, f"3 backward passes a step, one a task; rows 6 x {ROW}"),
         ({"probe_every": 9}, "1 backward pass a step; every 9 steps 3, one a task, to look at the gradients"),
         ({"weighting": "uw"}, f"3 backward passes a step, one a task; rows 3 x {ROW}"),
     ],
