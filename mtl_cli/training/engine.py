@@ -32,6 +32,7 @@ from mtl_cli.training.scale import LossScale
 from mtl_cli.training.spans import span
 from mtl_cli.training.spread import spread
 from mtl_cli.training.together import APART
+from mtl_cli.training.undo import Undo
 from mtl_cli.training.unread import Unread
 
 
@@ -102,10 +103,8 @@ class Engine:
         # where a frozen backbone leaves none of it, what is shared lies outside of the stages, and is as cheap
         last_stage = last_stage or frozenset(usage.shared)
         self.by_task = Balanced(self._kit, last_stage, self.balanced)
-        self._moved = [*model.buffers(), *methods.weighting.state_dict().values()]
-        """What gradients may move on the way to them: running statistics, and the state of a weighting."""
-        self._before = [tensor.detach().clone() for tensor in self._moved]
-        self._copies = _alike(self._before, self._moved)
+        self._undoing = Undo([*model.buffers(), *methods.weighting.state_dict().values()])
+        """Running statistics, and the state of a weighting."""
         self._check()
 
     @property
@@ -180,8 +179,7 @@ class Engine:
             look.again_by(lambda: self._again(batches, look, seed, wants.pieces))
         if heldout is not None:
             look.heldout = self._look_aside(heldout, look.step)
-        for before, moved in self._copies:
-            torch._foreach_copy_(before, moved)
+        self._undoing.remember()
         begun = time.perf_counter()
         try:
             faults = self.by_task.take(batches, look, wants) if by_task else self._plain.take(batches, look)
@@ -200,9 +198,7 @@ class Engine:
     def _undo(self) -> None:
         """Forgets a step's gradients, and puts back what they moved on the way."""
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for tensor, before in zip(self._moved, self._before, strict=True):
-                tensor.copy_(before)
+        self._undoing.restore()
 
     def _named(self, batches: Sequence[Batch], look: Look, seed: int) -> Faults:
         """Whose gradients are at fault where one backward pass did not tell."""
@@ -290,16 +286,6 @@ class Engine:
             raise ConfigError("the method needs one tensor that all shared parameters lie before: take sharing=hard")
         if any(needs.at != "shared" and needs.batches > 1 for needs in asked):
             raise ConfigError("independent batches are looked at over all shared parameters only: take gradients there")
-
-
-def _alike(before: Sequence[Tensor], moved: Sequence[Tensor]) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """Pairs of those that lie on one device and are of one type: such are copied by one call."""
-    kinds: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
-    for old, new in zip(before, moved, strict=True):
-        olds, news = kinds.setdefault((new.device, new.dtype), ([], []))
-        olds.append(old)
-        news.append(new)
-    return list(kinds.values())
 
 
 def _names(parameters: Mapping[str, nn.Parameter], wanted: Sequence[nn.Parameter]) -> frozenset[str]:

@@ -4,32 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from mtl_cli.look import Look
+from mtl_cli.training.series import Series
 
 Numbers = npt.NDArray[np.floating]
-MOST = 256
-"""Tensors that are kept one by one before they are put together."""
-
-
-class Series:
-    """Tensors in one dimension, one after the other."""
-
-    def __init__(self) -> None:
-        self._tensors: list[Tensor] = []
-
-    def add(self, tensor: Tensor) -> None:
-        """One more, which nobody writes to from here on."""
-        self._tensors.append(tensor)
-        if len(self._tensors) == MOST:
-            self._tensors = [torch.cat(self._tensors)]
-
-    def read(self) -> Numbers:
-        """All of them in a row; waits for the device."""
-        found: Numbers = torch.cat(self._tensors).cpu().numpy() if self._tensors else np.zeros(0)
-        return found
 
 
 class Tally:
@@ -52,7 +31,7 @@ class Tally:
 
     def steps(self) -> Iterator[tuple[tuple[str, ...], list[Numbers]]]:
         """Each step's tasks, and their losses, counts and factors."""
-        read = [series.read() for series in self._numbers]
+        read = [_on_host(series) for series in self._numbers]
         start = 0
         for tasks in self._tasks:
             yield tasks, [numbers[start : start + len(tasks)] for numbers in read]
@@ -60,4 +39,10 @@ class Tally:
 
     def penalties(self) -> Iterator[tuple[str, float]]:
         """Each penalty of each step, by its name."""
-        yield from zip(self._names, self._penalties.read().tolist(), strict=True)
+        yield from zip(self._names, _on_host(self._penalties).tolist(), strict=True)
+
+
+def _on_host(series: Series) -> Numbers:
+    """All of its numbers; waits for the device."""
+    taken = series.taken()
+    return np.zeros(0) if taken is None else taken.cpu().numpy()

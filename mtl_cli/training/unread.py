@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import Tensor
 
 from mtl_cli.training.faults import finite
-
-MOST = 256
-"""Losses that are kept one by one before they are put together."""
+from mtl_cli.training.series import Series
 
 
 class Unread:
@@ -27,16 +24,13 @@ class Unread:
     def __init__(self, moved: Callable[[], Iterable[Tensor]], on: bool) -> None:
         self.on = on
         self._moved = moved
-        self._losses: list[Tensor] = []
+        self._losses = Series()
 
     def note(self, losses_T: Tensor) -> None:
         """The losses of a step."""
-        self._losses.append(losses_T)
-        if len(self._losses) == MOST:
-            self._losses = [torch.cat(self._losses)]
+        self._losses.add(losses_T)
 
     def read(self) -> bool:
         """Waits for the device: whether all was finite since the last reading."""
-        losses = [torch.cat(self._losses)] if self._losses else []
-        self._losses = []
-        return finite([*losses, *self._moved()])
+        losses = self._losses.taken()
+        return finite([*([] if losses is None else [losses]), *self._moved()])

@@ -113,29 +113,27 @@ def test_steps_on_a_gpu_are_those_of_a_processor(sharing: str, weighting: str, a
     assert furthest(here.parameters(), {name: p.cpu() for name, p in away.parameters().items()}) < 1e-9
 
 
-@pytest.mark.parametrize("weighting", NO_HOST)
-def test_a_plain_step_waits_for_nothing(weighting: str) -> None:
-    toy, batch = on(GPU, "hard", weighting, "sum", read_later=True), there(make_data().batch(slice(0, 20)), GPU)
-    totals = Totals(list(toy.tasks))
+def waits_of_a_step(toy: Toy) -> list[str]:
+    """Where the second step of a toy waits, with its totals."""
+    batch, totals = there(make_data().batch(slice(0, 20)), GPU), Totals(list(toy.tasks))
     step(toy, 0, GPU)
     with waits() as found:
         look = toy.engine.step([batch], 1, STEPS)
         assert isinstance(look, Look)
         totals.add(look)
-    assert found == []
+    return found
+
+
+@pytest.mark.parametrize("weighting", NO_HOST)
+def test_a_plain_step_waits_for_nothing(weighting: str) -> None:
+    toy = on(GPU, "hard", weighting, "sum", read_later=True)
+    assert waits_of_a_step(toy) == []
     assert toy.engine.unread.read()
 
 
 @pytest.mark.parametrize("aggregation", ON_A_GRAMIAN)
 def test_a_step_on_a_gramian_waits_for_that_alone(aggregation: str) -> None:
-    toy, batch = on(GPU, "hard", "fixed", aggregation, read_later=True), there(make_data().batch(slice(0, 20)), GPU)
-    totals = Totals(list(toy.tasks))
-    step(toy, 0, GPU)
-    with waits() as found:
-        look = toy.engine.step([batch], 1, STEPS)
-        assert isinstance(look, Look)
-        totals.add(look)
-    assert len(found) == 1, found
+    assert len(waits_of_a_step(on(GPU, "hard", "fixed", aggregation, read_later=True))) == 1
 
 
 def waited(run: Path, *words: str) -> list[str]:

@@ -22,7 +22,7 @@ from mtl_cli.training.engine import Engine, Settings, Skipped
 from mtl_cli.training.graph import usage
 from mtl_cli.training.later import Mark
 from mtl_cli.training.progress import Totals
-from mtl_cli.training.unread import MOST
+from mtl_cli.training.series import MOST
 from tests.training.killing import TINY, same
 from tests.training.toys import Toy, furthest, make, make_data, make_tasks
 
