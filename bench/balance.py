@@ -1,11 +1,11 @@
-"""A balancing step of mtl beside TorchJD's on the same model and batch: one process, interleaved.
+"""A balancing step of mtl beside TorchJD's on the same model and batch, by turns.
 
 TorchJD takes a backward pass a task (`parallel_chunk_size=1`) or all tasks in one by vmap (its default), with or
 without `optimize_gramian_computation`, whichever is fastest on that work with upgrad; both sides have the same options.
 """
 
-import copy
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ from torch.nn import functional
 from torchjd.aggregation import Aggregator, GramianWeightedAggregator
 from torchjd.autojac import jac_to_grad, mtl_backward
 
-from bench.step import THE_CNN, by_mtl, make_batch, make_model, make_tasks, modules
-from bench.turns import Found, Step, Told, alone, row
+from bench.sides import Side, keeping, standing
+from bench.step import Work, modules, mtl_side
+from bench.turns import Found, Step, Told, by_turns, row, taken
 from mtl_cli.data.base import Batch
 from mtl_cli.model import MultiTaskModel
 from tests.aggregation.fidelity import METHODS, Steered
@@ -63,7 +64,7 @@ def by_torchjd(model: MultiTaskModel, batch: Batch, aggregator: Aggregator, sett
         vector = backbone(part.inputs).vector
         losses = [functional.cross_entropy(heads[task](vector), target) for task, target in part.targets.items()]
         mtl_backward(losses, features=vector, parallel_chunk_size=setting.chunk)
-        if setting.optimized and isinstance(aggregator, GramianWeightedAggregator):
+        if setting.optimized:
             jac_to_grad(shared, aggregator, optimize_gramian_computation=True)
         else:
             jac_to_grad(shared, aggregator)
@@ -82,35 +83,38 @@ def theirs(name: str, tasks: int) -> Aggregator:
     return aggregator
 
 
-def best(makes: Sequence[tuple[str, Callable[[], Step]]], told: Told) -> tuple[str, Callable[[], Step]]:
+def torchjd_side(work: Work, name: str, setting: Setting) -> Step:
+    """By TorchJD."""
+    model, tasks, batch = work.made()
+    return by_torchjd(model, batch, theirs(name, len(tasks)), setting)
+
+
+def best(ways: Mapping[str, Side], told: Told) -> str:
     """The quickest of several ways to do the same."""
-    return min(makes, key=lambda named: alone(named[1](), 3, told)[1])
+    with standing(list(ways.values()), told) as steps:
+        times = taken(steps, 2, told.now, warm=1)
+    return min(zip(ways, times, strict=True), key=lambda named: statistics.median(named[1]))[0]
 
 
 def measure(told: Told) -> Found:
-    """All methods on the small CNN at three numbers of tasks; then one on a ResNet-18 with a small batch."""
+    """All methods on the small CNN at three numbers of tasks; then two on a ResNet-18 with a small batch."""
     for count, turns in TURNS.items():
-        tasks = make_tasks(count)
-        batch = make_batch(list(tasks), 128, told.device)
-        yield from _beside("cnn", make_model("cnn", tasks, **THE_CNN).to(told.device), batch, NAMES, 1.0, turns, told)
-    tasks = make_tasks(10)
-    model = make_model("resnet18_cifar", tasks).to(told.device)
-    batch = make_batch(list(tasks), SMALL_BATCH, told.device)
-    yield from _beside(f"resnet18_cifar, batch {SMALL_BATCH}", model, batch, ("upgrad", "pcgrad"), 0.7, 4, told)
+        yield from _beside("cnn", Work("cnn", count, 128, told.device), NAMES, 1.0, turns, told)
+    work = Work("resnet18_cifar", 10, SMALL_BATCH, told.device)
+    yield from _beside(f"resnet18_cifar, batch {SMALL_BATCH}", work, ("upgrad", "pcgrad"), 0.7, 10, told)
 
 
-def _beside(
-    what: str, model: MultiTaskModel, batch: Batch, names: Sequence[str], bar: float, turns: int, told: Told
-) -> Found:
-    tasks = make_tasks(len(batch.parts[0].targets))
-    ways = [
-        (label, partial(by_torchjd, copy.deepcopy(model), batch, theirs("upgrad", len(tasks)), setting))
-        for label, setting in SETTINGS.items()
-    ]
-    label, _ = best(ways, told)
+def _beside(what: str, work: Work, names: Sequence[str], bar: float, turns: int, told: Told) -> Found:
+    ways = {label: partial(torchjd_side, work, "upgrad", setting) for label, setting in SETTINGS.items()}
+    label = best(ways, told)
     for name in names:
-        mine = by_mtl(copy.deepcopy(model), tasks, batch, "fixed", name, **METHODS[name].options)
-        aggregator = theirs(name, len(tasks))
-        other = by_torchjd(copy.deepcopy(model), batch, aggregator, SETTINGS[label])
-        plain = label if isinstance(aggregator, GramianWeightedAggregator) else label.partition(",")[0]
-        yield row(f"{name}, {what}, T = {len(tasks)}", f"TorchJD, {plain}", (mine, other), bar, turns, told)
+        plain = label if isinstance(theirs(name, work.tasks), GramianWeightedAggregator) else label.partition(",")[0]
+        other = partial(torchjd_side, work, name, SETTINGS[plain])
+        peers: dict[str, Side] = {f"TorchJD, {plain}": other}
+        if name == names[0]:
+            peers[f"TorchJD, {plain}, freed memory kept"] = partial(keeping, other)
+        mine = partial(mtl_side, work, "fixed", name, **METHODS[name].options)
+        with standing([mine, *peers.values()], told) as steps:
+            first, *others = by_turns(steps, turns, told)
+        for peer, its, wanted in zip(peers, others, (bar, None), strict=False):
+            yield row(f"{name}, {what}, T = {work.tasks}", peer, first, its, wanted)

@@ -6,9 +6,9 @@ two workers and torchvision's v2 transforms on each sample; and a loop that keep
 
 import copy
 import io
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -21,8 +21,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from bench.sides import Side, keeping, leave_the_heap_alone, standing
 from bench.step import modules
-from bench.turns import Found, Row, Told
+from bench.turns import Found, Step, Told, by_turns, row
 from mtl_cli import schema
 from mtl_cli.beneath import CONF
 from mtl_cli.commands import train
@@ -45,8 +46,8 @@ ABOUT = (
 )
 STEPS, FEWEST = 40, 10
 """In a turn, and where the machine has time for less."""
-TURNS = 5
-Turn = Callable[[], None]
+TURNS, SPARE = 10, 10
+"""How many there are, and how many at most before they count."""
 Batches = Iterator[tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -61,7 +62,7 @@ def configured(told: Told) -> Config:
     return schema.check({**cast("dict[str, Any]", plain), "task": "cifar_multi"}, [CONF])
 
 
-def by_mtl(config: Config, built: Built, folder: Path, steps: int) -> Turn:
+def by_mtl(config: Config, built: Built, folder: Path, steps: int) -> Step:
     """The loop's own code, in a run directory."""
     job = train.Job(config, Session("train", [], {}, None), built, None, folder, Processes())
     progress = Progress(list(built.data.tasks), config.trainer.epochs)
@@ -72,7 +73,7 @@ def by_mtl(config: Config, built: Built, folder: Path, steps: int) -> Turn:
     run = train._loop(job, progress, watch, records)  # noqa: SLF001  # as above
     stop = Stop()
 
-    def turn() -> None:
+    def turn(number: int) -> None:  # noqa: ARG001  # all sides take the same
         limit = msgspec.structs.replace(run.options, max_steps=progress.step + steps)
         fit._train(run._replace(options=limit), progress, stop)  # noqa: SLF001  # as above
         if progress.batch == run.loaders.train.steps:
@@ -166,7 +167,7 @@ def from_memory(given: Given) -> Callable[[], Batches]:
     return batches
 
 
-def by_hand(config: Config, built: Built, batches: Callable[[], Batches], steps: int) -> Turn:
+def by_hand(config: Config, built: Built, batches: Callable[[], Batches], steps: int) -> Step:
     """The loop that one would write around those batches; it adds up its losses, and reads them once a turn."""
     model = copy.deepcopy(built.model).train()
     backbone, heads = modules(model)
@@ -183,7 +184,7 @@ def by_hand(config: Config, built: Built, batches: Callable[[], Batches], steps:
             return functional.binary_cross_entropy_with_logits(output[:, 0], target)
         return functional.cross_entropy(output, target)
 
-    def turn() -> None:
+    def turn(number: int) -> None:  # noqa: ARG001  # all sides take the same
         total = torch.zeros(len(heads), device=built.device)
         for inputs, targets in batches():
             vector = backbone(inputs).vector
@@ -198,35 +199,36 @@ def by_hand(config: Config, built: Built, batches: Callable[[], Batches], steps:
     return turn
 
 
-def measure(told: Told) -> Found:
-    """Three sides that take turns; nothing without CIFAR-10."""
+def mtl_side(told: Told, folder: str, steps: int) -> Step:
+    """By mtl."""
+    config = configured(told)
+    return by_mtl(config, assemble(config, None, Processes()), Path(folder), steps)
+
+
+def hand_side(told: Told, batches: Callable[[Given], Callable[[], Batches]], schedule: int, steps: int) -> Step:
+    """By hand."""
+    leave_the_heap_alone()
     config = configured(told)
     built = assemble(config, None, Processes())
-    data = built.data.splits["train"]["images"]
-    preparation = built.data.known.preparations["images"]
+    images, preparation = built.data.splits["train"]["images"], built.data.known.preparations["images"]
+    given = Given(images, preparation, config.trainer.batch_size, steps, built.device)
+    return by_hand(config, built, batches(given), schedule)
+
+
+def measure(told: Told) -> Found:
+    """Sides that take turns; nothing without CIFAR-10."""
     turns, steps = told.turns(TURNS), max(FEWEST, round(told.share * STEPS))
-    given = Given(data, preparation, config.trainer.batch_size, steps, built.device)
-    schedule = (turns + 1) * steps + 1
-    sides = {
-        "a DataLoader, 2 workers": by_hand(config, built, from_loader(given), schedule),
-        "data in memory": by_hand(config, built, from_memory(given), schedule),
+    schedule = (SPARE + turns) * steps + 1
+    loader, memory = (partial(hand_side, told, source, schedule, steps) for source in (from_loader, from_memory))
+    hands: dict[str, tuple[Side, float | None]] = {
+        "a DataLoader, 2 workers": (loader, 0.6),
+        "data in memory": (memory, 1.03),
+        "data and freed memory kept": (partial(keeping, memory), None),
     }
     with tempfile.TemporaryDirectory() as folder:
-        times = _times({"mtl": by_mtl(config, built, Path(folder), steps), **sides}, turns, told)
-    for (name, spent), bar in zip(list(times.items())[1:], (0.6, 1.03), strict=True):
-        ratios = [mine / its for mine, its in zip(times["mtl"], spent, strict=True)]
-        each = 1000 * statistics.median(spent) / steps
-        named = f"epoch of cifar_multi, {steps} steps a turn"
-        yield Row(named, f"by hand, {name}", statistics.quantiles(ratios, n=4), bar, each, "ms", turns)
-
-
-def _times(sides: dict[str, Turn], turns: int, told: Told) -> dict[str, list[float]]:
-    """Seconds of each turn, after one of each that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(turns + 1):
-        for name, turn in sides.items():
-            start = told.now()
-            turn()
-            if number:
-                times[name].append(told.now() - start)
-    return times
+        sides = [partial(mtl_side, told, folder, steps), *(side for side, _ in hands.values())]
+        with standing(sides, told) as ready:
+            found = by_turns(ready, TURNS, told)
+    mine, *others = [[ms / steps for ms in times] for times in found]
+    for (name, (_, bar)), its in zip(hands.items(), others, strict=True):
+        yield row(f"epoch of cifar_multi, {steps} steps a turn", f"by hand, {name}", mine, its, bar)

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from bench.step import CLASSES, SHAPE, THE_CNN, by_hand, by_mtl, make_batch, make_model, make_tasks
-from bench.turns import Found, Series, Step, Told, alone
+from bench.sides import Side, standing
+from bench.step import CLASSES, SHAPE, Work, by_mtl, hand_side, mtl_side
+from bench.turns import Found, Series, Step, Told, by_turns
 from mtl_cli.data.base import PartData, Preparation
 from mtl_cli.data.loader import TrainLoader
 
@@ -34,36 +35,18 @@ def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
     return statistics.linear_regression(x, y).slope
 
 
-def _step(side: str, told: Told, count: int = 3, rows: int = 128, channels: int = 32) -> Step:
-    tasks = make_tasks(count)
-    model = make_model("cnn", tasks, channels=channels, **THE_CNN).to(told.device)
-    batch = make_batch(list(tasks), rows, told.device)
-    aggregation = SIDES[side]
-    return by_hand(model, batch) if aggregation is None else by_mtl(model, tasks, batch, "fixed", aggregation)
+def _side(work: Work, aggregation: str | None) -> Side:
+    return partial(hand_side, work) if aggregation is None else partial(mtl_side, work, "fixed", aggregation)
 
 
-def _of_tasks(side: str, told: Told, size: int) -> Step:
-    return _step(side, told, count=size)
-
-
-def _of_rows(side: str, told: Told, size: int) -> Step:
-    return _step(side, told, rows=size)
-
-
-def _of_channels(side: str, told: Told, size: int) -> Step:
-    return _step(side, told, channels=size)
-
-
-def _from_memory(told: Told, count: int) -> Step:
+def _from_memory(count: int, device: torch.device) -> Step:
     """A step and its batch, out of so many images."""
-    tasks = make_tasks(3)
+    model, tasks, held = Work("cnn", 3, 128, device).made()
     images = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8)
     targets = {task: torch.randint(0, CLASSES, (count,)) for task in tasks}
     data = {"images": PartData(images, targets, torch.arange(count))}
     scaled = Preparation((120.0,) * 3, (60.0,) * 3, 4, True)
-    loader = TrainLoader(data, {"images": scaled}, 128, 0, told.device)
-    model = make_model("cnn", tasks, **THE_CNN).to(told.device)
-    held = make_batch(list(tasks), 128, told.device)
+    loader = TrainLoader(data, {"images": scaled}, 128, 0, device)
     take = by_mtl(model, tasks, held, "fixed", "sum")
     batches = loader.epoch(0)
     epoch = 0
@@ -81,18 +64,31 @@ def _from_memory(told: Told, count: int) -> Step:
     return step
 
 
-def _series(panel: str, name: str, sizes: Sequence[int], make: Callable[[int], Step], told: Told) -> Series:
-    ms = [alone(make(size), told.turns(TURNS), told) for size in sizes]
-    return Series(panel, name, list(sizes), ms, slope(sizes, [middle for _, middle, _ in ms]))
+def _grown(panel: str, of_size: Mapping[int, Mapping[str, Side]], told: Told) -> Found:
+    """The sides of each size take turns."""
+    ms: dict[str, list[list[float]]] = {}
+    for sides in of_size.values():
+        with standing(list(sides.values()), told) as steps:
+            for name, times in zip(sides, by_turns(steps, TURNS, told), strict=True):
+                ms.setdefault(name, []).append(statistics.quantiles(times, n=4))
+    sizes = list(of_size)
+    for name, its in ms.items():
+        yield Series(panel, name, sizes, its, slope(sizes, [middle for _, middle, _ in its]))
 
 
 def measure(told: Told) -> Found:
     """Four panels; by hand and with a Gramian where that tells something."""
-    grows = (("tasks", TASKS, _of_tasks), ("batch", BATCHES, _of_rows), ("channels", CHANNELS, _of_channels))
-    for panel, sizes, make in grows:
-        for side in SIDES:
-            yield _series(panel, side, sizes, partial(make, side, told), told)
-    yield _series("images in memory", "mtl, sum", IMAGES, partial(_from_memory, told), told)
+    plain = Work("cnn", 3, 128, told.device)
+    grows = {
+        "tasks": {size: plain._replace(tasks=size) for size in TASKS},
+        "batch": {size: plain._replace(rows=size) for size in BATCHES},
+        "channels": {size: plain._replace(changes=(("channels", size),)) for size in CHANNELS},
+    }
+    for panel, works in grows.items():
+        of_size = {size: {name: _side(work, how) for name, how in SIDES.items()} for size, work in works.items()}
+        yield from _grown(panel, of_size, told)
+    of_data = {size: {"mtl, sum": partial(_from_memory, size, told.device)} for size in IMAGES}
+    yield from _grown("images in memory", of_data, told)
 
 
 def draw(series: Sequence[Series], path: Path = PICTURE) -> None:

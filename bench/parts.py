@@ -1,10 +1,9 @@
-"""A balancing step with a data set for each task, beside TorchJD's on the same work: one process, interleaved.
+"""A balancing step with a data set for each task, beside TorchJD's on the same work, by turns.
 
 The network has no batch norm, so a forward pass a part and one joint forward pass of all rows give the same gradients:
 TorchJD may do either.
 """
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -16,11 +15,11 @@ from torchjd.aggregation import Aggregator, UPGrad
 from torchjd.autojac import jac, jac_to_grad, mtl_backward
 
 from bench.balance import best
-from bench.step import THE_CNN, by_mtl, make_batch, make_model, make_tasks, modules
-from bench.turns import Found, Step, Told, row
+from bench.sides import standing
+from bench.step import Work, by_mtl, modules, mtl_side
+from bench.turns import Found, Step, Told, by_turns, row
 from mtl_cli.data.base import Batch
 from mtl_cli.model import MultiTaskModel
-from mtl_cli.tasks.base import Task
 
 ABOUT = (
     "One task per sample: each task has images of its own, 120 rows in all, on the cnn; upgrad on both sides. TorchJD\n"
@@ -40,23 +39,19 @@ class Theirs(NamedTuple):
     make: Callable[[MultiTaskModel, Batch, Aggregator], Step]
 
 
-def by_torchjd(joint: bool, chunk: int | None) -> Callable[[MultiTaskModel, Batch, Aggregator], Step]:
+def by_torchjd(model: MultiTaskModel, batch: Batch, aggregator: Aggregator, joint: bool, chunk: int | None) -> Step:
     """The loop of TorchJD's documentation, after a forward pass of each part or a joint one of all rows."""
+    optimizer, losses = _begun(model, batch, joint)
+    shared = list(model.sharing.parameters())
 
-    def make(model: MultiTaskModel, batch: Batch, aggregator: Aggregator) -> Step:
-        optimizer, losses = _begun(model, batch, joint)
-        shared = list(model.sharing.parameters())
+    def step(number: int) -> None:  # noqa: ARG001  # all sides take the same
+        optimizer.zero_grad(set_to_none=True)
+        found, features = losses()
+        mtl_backward(found, features=features, parallel_chunk_size=chunk)
+        jac_to_grad(shared, aggregator)
+        optimizer.step()
 
-        def step(number: int) -> None:  # noqa: ARG001  # all sides take the same
-            optimizer.zero_grad(set_to_none=True)
-            found, features = losses()
-            mtl_backward(found, features=features, parallel_chunk_size=chunk)
-            jac_to_grad(shared, aggregator)
-            optimizer.step()
-
-        return step
-
-    return make
+    return step
 
 
 def a_graph_a_task(model: MultiTaskModel, batch: Batch, aggregator: Aggregator) -> Step:
@@ -82,10 +77,10 @@ def a_graph_a_task(model: MultiTaskModel, batch: Batch, aggregator: Aggregator) 
 
 
 WAYS = (
-    Theirs("a pass a part, chunk size 1", by_torchjd(joint=False, chunk=1)),
-    Theirs("a pass a part, default", by_torchjd(joint=False, chunk=None)),
-    Theirs("a joint pass, chunk size 1", by_torchjd(joint=True, chunk=1)),
-    Theirs("a joint pass, default", by_torchjd(joint=True, chunk=None)),
+    Theirs("a pass a part, chunk size 1", partial(by_torchjd, joint=False, chunk=1)),
+    Theirs("a pass a part, default", partial(by_torchjd, joint=False, chunk=None)),
+    Theirs("a joint pass, chunk size 1", partial(by_torchjd, joint=True, chunk=1)),
+    Theirs("a joint pass, default", partial(by_torchjd, joint=True, chunk=None)),
 )
 BY_HAND = Theirs("`jac` by hand, a graph a task", a_graph_a_task)
 
@@ -109,31 +104,34 @@ def _begun(
     return torch.optim.AdamW(model.parameters(), lr=1e-3), losses
 
 
-def same_gradients(model: MultiTaskModel, tasks: dict[str, Task], batch: Batch, way: Theirs) -> float:
+def same_gradients(work: Work, way: Theirs) -> float:
     """How far apart the two sides' gradients are after one step, relative to the largest."""
-    mine, its = copy.deepcopy(model), copy.deepcopy(model)
+    (mine, tasks, batch), (its, _, _) = work.made(), work.made()
     by_mtl(mine, tasks, batch, "fixed", "upgrad")(0)
     way.make(its, batch, UPGrad())(0)
     pairs = [(p.grad, q.grad) for p, q in zip(mine.parameters(), its.parameters(), strict=True)]
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs if a is not None and b is not None)
 
 
+def torchjd_side(work: Work, way: Theirs) -> Step:
+    """By TorchJD."""
+    model, _, batch = work.made()
+    return way.make(model, batch, UPGrad())
+
+
 def measure(told: Told) -> Found:
-    """Three numbers of tasks; beside a loop that TorchJD does not have, too, and the plain sum by hand."""
+    """Three numbers of tasks; beside a loop that TorchJD does not have, too."""
     for count, turns in TURNS.items():
-        tasks = make_tasks(count)
-        batch = make_batch(list(tasks), ROWS // count, told.device, apart=True)
-        model = make_model("cnn", tasks, apart=True, **THE_CNN).to(told.device)
-        ways = [(way.name, partial(way.make, copy.deepcopy(model), batch, UPGrad())) for way in WAYS]
-        label, _ = best(ways, told)
+        work = Work("cnn", count, ROWS // count, told.device, apart=True)
+        label = best({way.name: partial(torchjd_side, work, way) for way in WAYS}, told)
         (way,) = [way for way in WAYS if way.name == label]
-        if (apart := same_gradients(model, tasks, batch, way)) > FURTHEST:
+        if (apart := same_gradients(work, way)) > FURTHEST:
             raise SystemExit(
                 f"both sides should have the same gradients. Found {apart:.0e} between them at T = {count}"
             )
-        for its, bar in ((way, BARS[count]), (BY_HAND, None)):
-            sides = (
-                by_mtl(copy.deepcopy(model), tasks, batch, "fixed", "upgrad"),
-                its.make(copy.deepcopy(model), batch, UPGrad()),
-            )
-            yield row(f"one task per sample, T = {count}", f"TorchJD, {its.name}", sides, bar, turns, told)
+        mine = partial(mtl_side, work, "fixed", "upgrad")
+        others = {its.name: partial(torchjd_side, work, its) for its in (way, BY_HAND)}
+        with standing([mine, *others.values()], told) as steps:
+            first, *times = by_turns(steps, turns, told)
+        for peer, its, bar in zip(others, times, (BARS[count], None), strict=True):
+            yield row(f"one task per sample, T = {count}", f"TorchJD, {peer}", first, its, bar)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.turns import Found, Step, Told, row
+from bench.sides import Side, keeping, standing
+from bench.turns import Found, Step, Told, by_turns, row
 from mtl_cli.aggregation import base as aggregation_base
 from mtl_cli.backbones.base import BackboneFactory
 from mtl_cli.backbones.options import BACKBONES
@@ -28,6 +29,7 @@ from mtl_cli.tasks.options import Classification, CrossEntropy, Linear
 from mtl_cli.training.choices import ways
 from mtl_cli.training.engine import Engine, Settings
 from mtl_cli.training.graph import usage
+from mtl_cli.training.heap import keep_freed
 from mtl_cli.training.methods import Methods
 from mtl_cli.training.optimizer import build_optimizer
 from mtl_cli.training.options import OPTIMIZERS
@@ -119,8 +121,10 @@ def by_hand(model: MultiTaskModel, batch: Batch) -> Step:
 def by_mtl(
     model: MultiTaskModel, tasks: dict[str, Task], batch: Batch, weighting: str, aggregation: str, **options: Any
 ) -> Step:
-    """The engine's step, with what the loop does for each."""
+    """The engine's step, with what the loop does for each, in a process that is set up as a run's is."""
     device = next(model.parameters()).device
+    if device.type == "cpu":
+        keep_freed()
     weighs = weighting_base.build(weighting, list(tasks)).weighting.placed(device)
     aggregates = aggregation_base.build(aggregation, list(tasks), **options).aggregation
     option = packaged(OPTIMIZERS, "adamw", {"lr": 1e-3})
@@ -153,6 +157,39 @@ def _settle(engine: Engine, batch: Batch) -> None:
         part.load_state_dict(state)
 
 
+class Work(NamedTuple):
+    """What a step is of.
+
+    tasks, rows: how many, in a batch. apart: whether each task has rows of its own. changes: what the backbone has
+    other than its YAML.
+    """
+
+    backbone: str
+    tasks: int
+    rows: int
+    device: torch.device
+    apart: bool = False
+    changes: tuple[tuple[str, Any], ...] = ()
+
+    def made(self) -> tuple[MultiTaskModel, dict[str, Task], Batch]:
+        """A network, its tasks and a batch: always the same."""
+        tasks = make_tasks(self.tasks)
+        batch = make_batch(list(tasks), self.rows, self.device, self.apart)
+        model = make_model(self.backbone, tasks, self.apart, **(CHANGES[self.backbone] | dict(self.changes)))
+        return model.to(self.device), tasks, batch
+
+
+def mtl_side(work: Work, weighting: str, aggregation: str, **options: Any) -> Step:
+    """By mtl."""
+    return by_mtl(*work.made(), weighting, aggregation, **options)
+
+
+def hand_side(work: Work) -> Step:
+    """By hand."""
+    model, _, batch = work.made()
+    return by_hand(model, batch)
+
+
 def measure(told: Told) -> Found:
     """The plain sum on three backbones, and weightings on the cnn."""
     named = [
@@ -164,12 +201,12 @@ def measure(told: Told) -> Found:
         ("mlp", 40, "fixed", None),
     ]
     for backbone, count, weighting, bar in named:
-        tasks = make_tasks(count)
-        batch = make_batch(list(tasks), 128, told.device)
-        model = make_model(backbone, tasks, **CHANGES[backbone]).to(told.device)
-        sides = (
-            by_mtl(copy.deepcopy(model), tasks, batch, weighting, "sum"),
-            by_hand(copy.deepcopy(model), batch),
-        )
+        work = Work(backbone, count, 128, told.device)
+        hand = partial(hand_side, work)
+        peers: dict[str, Side] = {"by hand": hand, "by hand, freed memory kept": partial(keeping, hand)}
+        mine = partial(mtl_side, work, weighting, "sum")
+        with standing([mine, *peers.values()], told) as steps:
+            first, *others = by_turns(steps, PAIRS[backbone], told)
         name = f"step, {backbone}, T = {count}, {'' if weighting == 'fixed' else f'{weighting} and '}sum"
-        yield row(name, "by hand", sides, bar, PAIRS[backbone], told)
+        for peer, other, its in zip(peers, others, (bar, None), strict=True):
+            yield row(name, peer, first, other, its)

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,9 +13,13 @@ import torch
 Step = Callable[[int], None]
 """Does one step, given its number."""
 WARM, FEW = 3, 10
-"""Turns that are not counted: so many, but one where fewer than FEW are."""
-CPU_TURN, CUDA_TURN = 1, 10
+"""Turns that are not counted: so many, but none beyond those that tell a turn's length where fewer than FEW are."""
+CUDA_TURN = 10
 """Steps in a turn: a GPU is waited for after each turn, and works on while the next step is prepared."""
+CPU_TURN, MOST = 0.3, 100
+"""Seconds that a turn of short steps lasts on a CPU, and how many it has at most: the first finds caches cold."""
+REST = 0.03
+"""Seconds between turns, after which no thread of the side before waits for work by spinning."""
 
 
 class Told(NamedTuple):
@@ -40,10 +44,12 @@ class Told(NamedTuple):
             torch.cuda.synchronize(self.device)
         return time.perf_counter() if self.clock == "wall" else time.process_time() + _of_children()
 
-    @property
-    def turn(self) -> int:
-        """Steps in a turn."""
-        return CUDA_TURN if self.device.type == "cuda" else CPU_TURN
+    def turn(self, steps: Sequence[Step]) -> int:
+        """Steps in a turn of theirs."""
+        if self.device.type == "cuda":
+            return CUDA_TURN
+        took = min(min(its) for its in taken(steps, 1, self.now, warm=1))
+        return max(1, min(MOST, round(1000 * CPU_TURN / took)))
 
 
 def _of_children() -> float:
@@ -85,6 +91,27 @@ class Series(NamedTuple):
 Found = Iterator[Row | Series]
 
 
+def taken(
+    steps: Sequence[Step],
+    turns: int,
+    clock: Callable[[], float] = time.perf_counter,
+    turn: int = 1,
+    warm: int = WARM,
+    rest: float = 0.0,
+) -> list[list[float]]:
+    """Milliseconds a step of each, turn by turn after `warm` others; each begins as often as any other."""
+    times: list[list[float]] = [[] for _ in steps]
+    for number in range(turns + warm):
+        for place in range(len(steps)):
+            which = (number + place + 1) % len(steps)
+            time.sleep(rest)
+            start = clock()
+            for k in range(turn):
+                steps[which](number * turn + k)
+            times[which].append(1000 * (clock() - start) / turn)
+    return [its[warm:] for its in times]
+
+
 def compare(
     first: Step,
     second: Step,
@@ -93,39 +120,18 @@ def compare(
     turn: int = 1,
     warm: int = WARM,
 ) -> tuple[list[float], float]:
-    """Ratios first / second of interleaved turns after `warm` others, and the second's median milliseconds a step."""
-    ratios, times = [], []
-    for number in range(pairs + warm):
-        order = (first, second) if number % 2 else (second, first)
-        spent: dict[int, float] = {}
-        for function in order:
-            start = clock()
-            for k in range(turn):
-                function(number * turn + k)
-            spent[id(function)] = clock() - start
-        if number >= warm:
-            ratios.append(spent[id(first)] / spent[id(second)])
-            times.append(spent[id(second)] / turn)
-    return ratios, 1000 * statistics.median(times)
+    """Ratios first / second of interleaved turns, and the second's median milliseconds a step."""
+    mine, other = taken((first, second), pairs, clock, turn, warm)
+    return [a / b for a, b in zip(mine, other, strict=True)], statistics.median(other)
 
 
-def row(name: str, peer: str, sides: tuple[Step, Step], bar: float | None, pairs: int, told: Told) -> Row:
-    """A row of two steps that take turns."""
-    turns = told.turns(pairs)
-    ratios, each = compare(*sides, turns, told.now, told.turn, _warm(turns))
-    return Row(name, peer, statistics.quantiles(ratios, n=4), bar, each, "ms", turns)
+def by_turns(steps: Sequence[Step], count: int, told: Told) -> list[list[float]]:
+    """Milliseconds a step of each, in as many turns as are asked for."""
+    turns = told.turns(count)
+    return taken(steps, turns, told.now, told.turn(steps), WARM if turns >= FEW else 0, REST)
 
 
-def alone(step: Step, turns: int, told: Told) -> list[float]:
-    """Quartiles of a step's milliseconds, after a warm-up."""
-    times, warm = [], _warm(turns)
-    for number in range(turns + warm):
-        start = told.now()
-        for k in range(told.turn):
-            step(number * told.turn + k)
-        times.append(1000 * (told.now() - start) / told.turn)
-    return statistics.quantiles(times[warm:], n=4)
-
-
-def _warm(turns: int) -> int:
-    return WARM if turns >= FEW else 1
+def row(name: str, peer: str, mine: Sequence[float], other: Sequence[float], bar: float | None) -> Row:
+    """A row of two sides' milliseconds."""
+    ratios = [a / b for a, b in zip(mine, other, strict=True)]
+    return Row(name, peer, statistics.quantiles(ratios, n=4), bar, statistics.median(other), "ms", len(ratios))

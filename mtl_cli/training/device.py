@@ -9,6 +9,7 @@ from torch import nn
 
 from mtl_cli.options import ConfigError
 from mtl_cli.training.group import local
+from mtl_cli.training.heap import keep_freed
 from mtl_cli.training.options import Auto, Cpu, Cuda, DeviceOption, Mps, TrainerOptions
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -88,6 +89,7 @@ def repeatable(on: bool) -> None:
 
 
 def _cpu(option: DeviceOption) -> torch.device:
+    keep_freed()
     _share_cores(option)
     return torch.device("cpu")
 
