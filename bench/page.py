@@ -15,9 +15,9 @@ How long `mtl` takes beside a loop by hand and beside [TorchJD](https://torchjd.
 measures all of it and writes this page. A ratio is of mtl's time (or memory) over the other's, both sides by turns: the
 median of `n` turns, and in brackets the quartiles. **Bold** medians are above what is wanted; `beside is` what the
 other side takes, a step or in all. On a CPU each side has a process of its own, as its users have it, and mtl's keeps
-the memory that it frees, as a run of `mtl train` does; `freed memory kept` is the other side with that one line more. On
-a GPU the sides share a process. "The cnn" is `backbone=cnn backbone.norm=none`, 32-64-128 channels, on images of 3x32x32
-in batches of 128.
+the memory that it frees, as a run of `mtl train` does; `freed memory kept` is the other side with that one line more.
+On a GPU the sides share a process. "The cnn" is `backbone=cnn backbone.norm=none`, 32-64-128 channels, on images of
+3x32x32 in batches of 128.
 """
 HEAD = ("| {:<44} | {:<34} | {:<22} | {:>6} | {:>9} | {:>3} |", ("mtl", "beside", "ratio", "wanted", "beside is", "n"))
 

@@ -33,17 +33,22 @@ def spectrum(gramian_TT: Array, eps: float) -> tuple[Array, Array]:
 def least_squares(gramian_TT: Array, target_T: Array, eps: float) -> Array:
     """The shortest x of those with the least ||G x - y||; the exact one where the rows are independent.
 
+    What is left of y after a first solution is solved for once more, which takes back most of what rounding did to it.
+
     Shapes: (T, T), (T,) -> (T,)
     """
     norms_T = np.sqrt(gramian_TT.diagonal())
     units_TT = gramian_TT / norms_T / norms_T[:, None]
     inverse_TT = _inverse(units_TT, max(EASY, 100 * len(norms_T) * eps))
     if inverse_TT is not None and norms_T.min() > np.sqrt(EASY) * norms_T.max():
-        solved_T: Array = inverse_TT @ (target_T / norms_T) / norms_T
+        scaled_T = target_T / norms_T
+        first_T = inverse_TT @ scaled_T
+        solved_T: Array = (first_T + inverse_TT @ (scaled_T - units_TT @ first_T)) / norms_T
         return solved_T
     vectors_TR, lengths_R = spectrum(gramian_TT, eps)
     shortest_T: Array = vectors_TR @ (vectors_TR.T @ target_T / lengths_R**2)
-    return shortest_T
+    left_T = target_T - gramian_TT @ shortest_T
+    return shortest_T + vectors_TR @ (vectors_TR.T @ left_T / lengths_R**2)
 
 
 def factor(gramian_TT: Array, eps: float) -> Array:
