@@ -48,7 +48,8 @@ def least_squares(gramian_TT: Array, target_T: Array, eps: float) -> Array:
     vectors_TR, lengths_R = spectrum(gramian_TT, eps)
     shortest_T: Array = vectors_TR @ (vectors_TR.T @ target_T / lengths_R**2)
     left_T = target_T - gramian_TT @ shortest_T
-    return shortest_T + vectors_TR @ (vectors_TR.T @ left_T / lengths_R**2)
+    shortest_T += vectors_TR @ (vectors_TR.T @ left_T / lengths_R**2)
+    return shortest_T
 
 
 def factor(gramian_TT: Array, eps: float) -> Array:
